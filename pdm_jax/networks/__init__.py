@@ -1,0 +1,5 @@
+"""Networks as `flax.nnx` modules: arrays in, arrays out; no diffusion, no data, no mesh."""
+
+from pdm_jax.networks.functional import count_params as count_params
+from pdm_jax.networks.functional import define as define
+from pdm_jax.networks.pdm_unet import PDMUNet as PDMUNet

@@ -1,0 +1,77 @@
+"""Convolution, dense layer and group norm, initialised as Keras does (the papers' programs keep its defaults)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pdm_jax.errors import UserError
+from pdm_jax.types import Array
+
+glorot = nnx.initializers.glorot_uniform()
+zeros = nnx.initializers.zeros_init()
+
+
+def conv3x3(in_features: int, out_features: int, *, stride: int = 1, zero_init: bool = False, dtype, rngs: nnx.Rngs):
+    """A 3x3 convolution with SAME padding; stride 2 on even sizes pads 0 before and 1 after."""
+    kernel_init = zeros if zero_init else glorot
+    return nnx.Conv(
+        in_features,
+        out_features,
+        (3, 3),
+        strides=stride,
+        padding="SAME",
+        kernel_init=kernel_init,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def dense(in_features: int, out_features: int, *, zero_init: bool = False, dtype, rngs: nnx.Rngs) -> nnx.Linear:
+    """A dense layer over the last axis with a bias."""
+    return nnx.Linear(in_features, out_features, kernel_init=zeros if zero_init else glorot, dtype=dtype, rngs=rngs)
+
+
+class GroupNorm(nnx.Module):
+    """Group norm over (H, W, channels of a group) with an optional affine map, own or given.
+
+    Statistics are float32. They and the affine map are folded into one multiplier and one offset for each
+    sample and channel, so that the normalisation is a single multiply-add that fuses with what follows.
+    """
+
+    def __init__(
+        self, features: int, *, use_affine: bool = True, norm_eps: float, num_groups: int = 32, rngs: nnx.Rngs
+    ):
+        if features % num_groups:
+            raise UserError(
+                f"a width of {features} channels cannot be normalised in {num_groups} groups; "
+                f"make width and width * channel_mult multiples of {num_groups}"
+            )
+        self.num_groups, self.norm_eps = num_groups, norm_eps
+        self.scale = nnx.Param(nnx.initializers.ones_init()(rngs.params(), (features,))) if use_affine else None
+        self.bias = nnx.Param(zeros(rngs.params(), (features,))) if use_affine else None
+
+    def __call__(self, x: Array, scale: Array | None = None, shift: Array | None = None) -> Array:
+        """Normalises x (B, H, W, C); `scale` and `shift` (B or 1, C) modulate: norm(x) * (1 + scale) + shift."""
+        multiplier, offset = self._affine_map(x)
+        if scale is not None:
+            gain = 1 + scale.astype(jnp.float32)
+            multiplier, offset = multiplier * gain, offset * gain + shift.astype(jnp.float32)
+        y = x.astype(jnp.float32) * multiplier[:, None, None] + offset[:, None, None]
+        return y.astype(x.dtype)
+
+    def _affine_map(self, x: Array) -> tuple[Array, Array]:
+        """The multiplier and offset (B, C), float32, that normalise x."""
+        batch, _, _, channels = x.shape
+        x = x.astype(jnp.float32)
+        # Channel means first: the groups are then formed on a tiny array, and the big one keeps its layout.
+        moments = jnp.stack([x.mean((1, 2)), jnp.square(x).mean((1, 2))])  # (2, B, C)
+        moments = moments.reshape(2, batch, self.num_groups, -1).mean(-1)  # (2, B, groups)
+        mean, mean_square = jnp.repeat(moments, channels // self.num_groups, axis=-1)  # each (B, C)
+        variance = jnp.maximum(mean_square - jnp.square(mean), 0)
+        multiplier = jax.lax.rsqrt(variance + self.norm_eps)
+        offset = -mean * multiplier
+        if self.scale is not None:
+            multiplier, offset = multiplier * self.scale[None], offset * self.scale[None] + self.bias[None]
+        return multiplier, offset
