@@ -135,7 +135,7 @@ class PDMUNet(nnx.Module):
 
     def encode(self, z_t: Array, t: Array, cond: Cond) -> Features:
         """The features of z_t down to and including the middle."""
-        _check_grid(z_t.shape, self.num_levels)
+        check_grid(z_t.shape[1:3], self.num_levels)
         _, signals = self._signals(t, cond)
         h = self.conv_in(z_t) + grid_code(*z_t.shape[1:3], self.conv_in.out_features)
         h = h.astype(self.dtype)
@@ -239,10 +239,11 @@ def _check_levels(width, channel_mult, num_blocks, attn_levels) -> tuple[list[in
     return [int(width * mult) for mult in channel_mult], num_blocks
 
 
-def _check_grid(shape: tuple[int, ...], num_levels: int) -> None:
+def check_grid(size: tuple[int, int], num_levels: int) -> None:
+    """Raises a `UserError` unless a grid of `size` (height, width) can be halved down through the levels."""
     factor = 2 ** (num_levels - 1)
-    if shape[1] % factor or shape[2] % factor:
+    if size[0] % factor or size[1] % factor:
         raise UserError(
-            f"a grid of {shape[1]}x{shape[2]} patches cannot be halved {num_levels - 1} times; make the image size "
+            f"a grid of {size[0]}x{size[1]} patches cannot be halved {num_levels - 1} times; make the image size "
             f"a multiple of patch_size * {factor}, or use fewer levels in network.channel_mult"
         )
