@@ -1,0 +1,164 @@
+"""Samplers: a table of coefficients made once in float64, and the step that uses one row of it.
+
+Every sampler here is linear in what it knows: z_next = x0 * x0_hat + eps * eps_hat + z * z_t + std * noise. A sampler
+has `table(process, timesteps, last_alpha)`, which gives columns [N] in the order of the steps (float32 coefficients,
+int32 `t` and `t_next`), `step(z, prediction, row, noise)`, and `is_noisy`: whether `step` uses noise.
+
+A last step that reaches alpha_bar = 1, or that has nowhere to go because t = 0 and `last_alpha` is "first" (as in
+PDM's program), returns the predicted x0 without noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+import jax.numpy as jnp
+import numpy as np
+
+from pdm_jax.diffusion.process import Process, check_variance, learned_fraction, respace
+from pdm_jax.errors import UserError
+from pdm_jax.types import Array, Prediction
+
+Row = Mapping[str, Array]  # entries of the table's columns, scalars or (B, 1, 1, 1)
+
+
+class Sampler(Protocol):
+    """What `sample` needs of a sampler; the meaning is in the module's text."""
+
+    @property
+    def is_noisy(self) -> bool: ...
+
+    def table(self, process: Process, timesteps: np.ndarray, last_alpha: str = "one") -> dict[str, np.ndarray]: ...
+
+    def step(self, z: Array, prediction: Prediction, row: Row, noise: Array | None) -> Array: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Ancestral:
+    """Draws from p(z_s | z_t), see `ancestral`."""
+
+    variance: str
+    is_noisy: bool = dataclasses.field(default=True, init=False)
+
+    def table(self, process: Process, timesteps: np.ndarray, last_alpha: str = "one") -> dict[str, np.ndarray]:
+        """Columns `x0`, `z`, `noise` (0 in a last step, else 1), and log variances from `log_low` to `log_high`."""
+        spaced = respace(process, timesteps, last_alpha)
+        ends = _ends(spaced)
+        large = np.log(spaced.fixed_large_variance) if self.variance == "large" else spaced.log_beta
+        return _descending(
+            timesteps,
+            x0=np.where(ends, 1, spaced.posterior_x0),
+            z=np.where(ends, 0, spaced.posterior_z),
+            noise=np.where(ends, 0, 1),
+            log_low=large if self.variance == "large" else spaced.posterior_log_variance,
+            log_high=large,
+        )
+
+    def step(self, z: Array, prediction: Prediction, row: Row, noise: Array) -> Array:
+        """z_s (B, H, W, C) from z_t, what the denoiser said of it, and standard normal noise."""
+        log_variance = row["log_low"]
+        if self.variance == "learned":
+            v = learned_fraction(prediction)
+            log_variance = v * row["log_high"] + (1 - v) * row["log_low"]
+        mean = row["x0"] * prediction.x0 + row["z"] * z
+        return mean + row["noise"] * jnp.exp(0.5 * log_variance) * noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Ddim:
+    """DDIM, see `ddim`."""
+
+    eta: float
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether eta is above 0."""
+        return self.eta > 0
+
+    def table(self, process: Process, timesteps: np.ndarray, last_alpha: str = "one") -> dict[str, np.ndarray]:
+        """Columns `x0`, `eps` and `std`."""
+        spaced = respace(process, timesteps, last_alpha)
+        ends = _ends(spaced)
+        std = self.eta * np.sqrt(spaced.posterior_variance)
+        return _descending(
+            timesteps,
+            x0=np.where(ends, 1, np.sqrt(spaced.alpha_bar_prev)),
+            eps=np.where(ends, 0, np.sqrt(np.maximum(1 - spaced.alpha_bar_prev - std**2, 0))),
+            std=np.where(ends, 0, std),
+        )
+
+    def step(self, z: Array, prediction: Prediction, row: Row, noise: Array | None) -> Array:
+        """z_s (B, H, W, C) from what the denoiser said of z_t, and standard normal noise if eta is above 0."""
+        mean = row["x0"] * prediction.x0 + row["eps"] * prediction.eps
+        return mean + row["std"] * noise if self.is_noisy else mean
+
+
+@dataclasses.dataclass(frozen=True)
+class DdimInverse:
+    """DDIM run from the image to the noise, see `ddim_inverse`."""
+
+    is_noisy: bool = dataclasses.field(default=False, init=False)
+
+    def table(self, process: Process, timesteps: np.ndarray, last_alpha: str = "one") -> dict[str, np.ndarray]:
+        """Columns `x0`, `eps` and `z`; the first row goes from the clean image to the first of `timesteps`."""
+        spaced = respace(process, timesteps, last_alpha)
+        first = np.arange(spaced.num_steps) == 0
+        # An image has less noise than any t the network knows: it is asked for eps at the first, and told the truth
+        # about alpha_bar. All other steps start at a t that is in the table, where x0_hat and eps_hat make up z_t.
+        signal = np.sqrt(spaced.alpha_bar_prev)
+        sigma = np.sqrt(1 - spaced.alpha_bar_prev)
+        ratio = spaced.signal / signal
+        timesteps = np.asarray(timesteps, np.int32)
+        return {
+            "t": np.append(timesteps[:1], timesteps[:-1]),
+            "t_next": timesteps,
+            "x0": np.where(first, 0, spaced.signal).astype(np.float32),
+            "eps": np.where(first, spaced.sigma - ratio * sigma, spaced.sigma).astype(np.float32),
+            "z": np.where(first, ratio, 0).astype(np.float32),
+        }
+
+    def step(self, z: Array, prediction: Prediction, row: Row, noise: Array | None = None) -> Array:
+        """z_t (B, H, W, C), the next noisier state, from z_s and what the denoiser said of it."""
+        return row["x0"] * prediction.x0 + row["eps"] * prediction.eps + row["z"] * z
+
+
+def ancestral(variance: str = "learned") -> Ancestral:
+    """The sampler of DDPM: draws from p(z_s | z_t).
+
+    Args:
+      variance: "learned" (the network's, between beta_tilde and beta), "small" (beta_tilde) or "large" (beta).
+    """
+    check_variance(variance)
+    return Ancestral(variance)
+
+
+def ddim(eta: float = 0.0) -> Ddim:
+    """The sampler of DDIM (Song et al. 2021, eq. 12).
+
+    Args:
+      eta: in [0, 1]: 0 is deterministic, 1 as noisy as `ancestral("small")`.
+    """
+    if not 0 <= eta <= 1:
+        raise UserError(f"eta is {eta}; expected 0 (deterministic) to 1 (as noisy as ancestral)")
+    return Ddim(float(eta))
+
+
+def ddim_inverse() -> DdimInverse:
+    """DDIM backwards: from an image to the noise that `ddim()` over the same timesteps makes it of."""
+    return DdimInverse()
+
+
+def _ends(spaced: Process) -> np.ndarray:
+    """Where a step ends with the predicted x0 [N]: it reaches alpha_bar 1, or is the last and would not move."""
+    last = np.arange(spaced.num_steps) == 0
+    return (spaced.alpha_bar_prev == 1) | (last & (spaced.alpha_bar_prev == spaced.alpha_bar))
+
+
+def _descending(timesteps: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
+    """A table from ascending columns: `t`, `t_next` (-1 after the last), and the coefficients, cast once."""
+    t = np.asarray(timesteps, np.int32)
+    table = {"t": t, "t_next": np.append(np.int32(-1), t[:-1])}
+    table |= {name: column.astype(np.float32) for name, column in columns.items()}
+    return {name: column[::-1] for name, column in table.items()}
