@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, repeat
 
 import numpy as np
 
@@ -48,10 +48,9 @@ def _named(name: str, number: str, spec: str, num_steps: int) -> np.ndarray:
     steps = stride(count, num_steps) if 1 <= count <= num_steps else None
     if steps is None:
         possible = [n for n in range(1, num_steps + 1) if stride(n, num_steps) is not None]
-        near = [
-            f"{name}{n}" for n in (*[p for p in possible if p < count][-1:], *[p for p in possible if p > count][:1])
-        ]
-        raise UserError(f"steps {spec!r} of {num_steps} do not exist; the nearest that do: {', '.join(near)}")
+        below, above = [n for n in possible if n < count][-1:], [n for n in possible if n > count][:1]
+        near = ", ".join(f"{name}{n}" for n in below + above)
+        raise UserError(f"steps {spec!r} of {num_steps} do not exist; the nearest that do: {near}")
     return np.asarray(steps, np.int32)
 
 
