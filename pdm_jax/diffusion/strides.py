@@ -18,7 +18,7 @@ def timesteps(spec: str | int | Sequence[int], num_steps: int) -> np.ndarray:
       spec: one of
         * a count, 250 or "250": evenly spread, both ends included (0 and T - 1);
         * counts of equal sections, (90, 60, 60, 20, 20) or "90,60,60,20,20": the T steps are cut into as many
-          sections, the least noisy first, and each is spread evenly over its count (ADM's `space_timesteps`);
+          sections, the least noisy first, and each gives its count, evenly spread (ADM's `space_timesteps`);
         * "ddim50": multiples of the smallest whole stride that gives exactly so many, from 0 (DDIM, ADM);
         * "uniform50": multiples of T // 50, plus 1 (LDM). What that gives is run, which may be more than was asked
           for: "uniform400" of 1000 are 500 steps;
@@ -56,18 +56,18 @@ def _named(name: str, number: str, spec: str, num_steps: int) -> np.ndarray:
 
 def _sections(counts: Sequence[int], num_steps: int) -> list[int]:
     steps, start = [], 0
-    if not 1 <= len(counts) <= num_steps:
-        raise UserError(f"{num_steps} steps cannot be cut into {len(counts)} sections; give 1 to {num_steps}")
+    if not 1 <= len(counts) <= num_steps or not any(counts):
+        raise UserError(f"steps {list(counts)} of {num_steps} are none; give 1 to {num_steps} counts, not all 0")
     for i, count in enumerate(counts):
         size = num_steps // len(counts) + (i < num_steps % len(counts))
-        if not 1 <= count <= size:
+        if not 0 <= count <= size:
             raise UserError(
                 f"{count} steps cannot be spread over the {size} of section {i + 1} of {len(counts)}; "
-                f"give a count from 1 to {size}"
+                f"give a count of at most {size}"
             )
         # Added up step by step, as the official programs do: the rounding of ties depends on it.
-        offsets = accumulate(repeat((size - 1) / (count - 1), count - 1), initial=0.0) if count > 1 else [0.0]
-        steps += [start + round(offset) for offset in offsets]
+        strides = repeat((size - 1) / max(count - 1, 1), max(count - 1, 0))
+        steps += [start + round(offset) for offset in accumulate(strides, initial=0.0)][:count]
         start += size
     return steps
 
