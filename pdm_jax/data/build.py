@@ -1,0 +1,68 @@
+"""Turns any source into one ArrayRecord file, once its images were seen to decode."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import grain
+
+from pdm_jax.data.codec import decode
+from pdm_jax.data.record import BrokenImageError, Record, Source
+from pdm_jax.data.sources.array_records import write_array_record
+from pdm_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def build_array_record(
+    source: Source, path: Path, progress: Callable[[Iterable], Iterable] = iter, force: bool = False
+) -> tuple[int, int]:
+    """Writes the images of a source to `path`, in order; those that do not decode are skipped and named in the log.
+
+    Args:
+      source: what to write.
+      path: the ArrayRecord file; it appears only when it is complete.
+      progress: wraps the iteration over `len(source)` images, such as a progress bar.
+      force: replaces a file that exists.
+
+    Returns:
+      (number of images written, number skipped).
+
+    Raises:
+      UserError: the file exists, cannot be written, or no image is usable.
+    """
+    if path.exists() and not force:
+        raise UserError(f"{path} exists; give another name, or --force to replace it")
+    skipped = 0
+
+    def usable() -> Iterator[Record]:
+        nonlocal skipped
+        for record in progress(_decodable(source)):
+            if isinstance(record, Record):
+                yield record
+            else:
+                skipped += 1
+                _log.warning("skipped %s", record)
+        if skipped == len(source):
+            raise UserError(f"none of the {skipped} images decodes, so that {path} was not written")
+
+    return write_array_record(path, usable(), source.class_names), skipped
+
+
+def _decodable(source: Source) -> Iterable[Record | BrokenImageError]:
+    """Each record in order, or why it is broken; threads decode ahead."""
+
+    def check(index: int) -> Record | BrokenImageError:
+        try:
+            record = source[index]
+            decode(record, channels=3)
+        except BrokenImageError as error:
+            return error
+        return record
+
+    threads = os.cpu_count() or 1
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
+    return grain.MapDataset.range(len(source)).map(check).to_iter_dataset(options)

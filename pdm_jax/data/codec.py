@@ -1,0 +1,52 @@
+"""Encoded images to pixels and back (Pillow)."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pdm_jax.data.record import BrokenImageError, Record
+
+
+def decode(record: Record, channels: int, least_side: int = 1) -> Image.Image:
+    """Decodes a record to 8 bits a channel, upright: mode "RGB" (channels 3) or "L" (channels 1).
+
+    EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled, of animations the first
+    frame is taken. A JPEG may come out at 1/2, 1/4 or 1/8 of its size, as long as the shorter side keeps
+    `least_side` pixels: its blocks are then decoded at that size, which is much faster.
+
+    Raises:
+      BrokenImageError: the bytes are no image, are cut off or damaged.
+    """
+    mode = {1: "L", 3: "RGB"}[channels]
+    if isinstance(record.image, np.ndarray):
+        return Image.fromarray(record.image).convert(mode)
+    try:
+        with Image.open(io.BytesIO(record.image)) as image:
+            image.draft(None, (least_side, least_side))
+            return _flat(ImageOps.exif_transpose(image)).convert(mode)
+    except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
+        reason = "is no known kind of image" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise BrokenImageError(f"{record.name}: {reason}") from error
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """PNG bytes of uint8 pixels (H, W), (H, W, 1) or (H, W, 3)."""
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(file, "png")
+    return file.getvalue()
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """The image opaque and in 8 bits a channel."""
+    if image.mode.startswith("I"):  # 16-bit grey, also inside 32-bit integers
+        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(np.round(values / 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("has float pixels of unknown range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image

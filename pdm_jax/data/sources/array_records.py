@@ -1,0 +1,114 @@
+"""ArrayRecord files of encoded images: the fastest source at scale, one file that is read at random.
+
+The format: each record is one line of JSON, a newline, and a body. Record 0 is the header,
+`{"format": "pdm_jax.images.1", "class_names": [...]}` with an empty body. Every further record is one image,
+`{"name": "cat/1.jpg", "index": 7, "label": 0}` (its name, position and class in the source it was built from;
+`label` is null without classes) with the bytes of the image file as they were.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pdm_jax.data.codec import encode_png
+from pdm_jax.data.record import Record, Source, checksum
+from pdm_jax.errors import UserError
+
+_FORMAT = "pdm_jax.images.1"
+
+
+class ArrayRecordSource(Source):
+    """The images of all files that match a pattern, file after file in the order of their names."""
+
+    def __init__(self, pattern: str):
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+        if not paths:
+            raise UserError(f"no file matches {pattern!r}; `pdm data build SRC {pattern}` makes an ArrayRecord file")
+        counts, class_names = zip(*(_read_header(path) for path in paths), strict=True)
+        for path, names in zip(paths, class_names, strict=True):
+            if names != class_names[0]:
+                raise UserError(
+                    f"{path} has other classes than {paths[0]}; give files that were built with the same ones"
+                )
+        self.class_names = class_names[0]
+        self.fingerprint = checksum([*self.class_names, *map(os.path.basename, paths), *map(str, counts)])
+        # `path[a:b]` is the reader's way to name a part of a file: all but the header.
+        self._records = ArrayRecordDataSource(
+            [f"{path}[1:{1 + count}]" for path, count in zip(paths, counts, strict=True)]
+        )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Record:
+        facts, image = _unpack(self._records[index])
+        return Record(image, index, facts["name"], facts["label"])
+
+
+def write_array_record(path: Path, records: Iterable[Record], class_names: Iterable[str]) -> int:
+    """Writes records to a new file; it appears under its name only when it is complete.
+
+    Args:
+      path: the file; one that exists is replaced. Its folder is made.
+      records: the images; encoded ones are kept byte by byte, pixels become PNGs.
+      class_names: the classes that the labels count.
+
+    Returns:
+      How many records were written.
+
+    Raises:
+      UserError: the place cannot be written to, or is full.
+    """
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    count = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Groups of one record are what random access wants; images are compressed already.
+        writer = ArrayRecordWriter(str(part), "group_size:1,uncompressed")
+        writer.write(_pack({"format": _FORMAT, "class_names": list(class_names)}, b""))
+        for record in records:
+            image = record.image if isinstance(record.image, bytes) else encode_png(record.image)
+            writer.write(_pack({"name": record.name, "index": record.index, "label": record.label}, image))
+            count += 1
+        writer.close()
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # the writer's own errors are RuntimeErrors
+        raise UserError(f"{path} cannot be written ({error}); give a place with room that you may write to") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _read_header(path: str) -> tuple[int, tuple[str, ...]]:
+    """(number of images, class names) of a file."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    try:
+        reader = ArrayRecordReader(path)
+        count = reader.num_records() - 1
+        header, _ = _unpack(reader.read([0])[0])
+        reader.close()
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"{path} is not an ArrayRecord file of images; make one with `pdm data build SRC {path}`"
+        ) from error
+    if header.get("format") != _FORMAT:
+        raise UserError(f"{path} has the format {header.get('format')}, expected {_FORMAT}; build it again")
+    return count, tuple(header["class_names"])
+
+
+def _pack(facts: dict, body: bytes) -> bytes:
+    return json.dumps(facts).encode() + b"\n" + body
+
+
+def _unpack(record: bytes) -> tuple[dict, bytes]:
+    facts, _, body = record.partition(b"\n")
+    return json.loads(facts), body
