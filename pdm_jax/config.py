@@ -206,7 +206,7 @@ def _names(cls: type) -> str:
 
 
 def _convert(value: Any, hint: Any, path: str) -> Any:
-    """Checks `value` against a field's type; an int is taken for a float and a list for a tuple."""
+    """Checks `value` against a field's type; an int is taken for a float or a string."""
     if dataclasses.is_dataclass(hint):
         return read(hint, value, path)
     if isinstance(hint, types.UnionType):
@@ -219,6 +219,8 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
         raise UserError(f"{path} is {value!r}; expected a group of keys")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise UserError(f"{path} is {value!r}; expected {hint.__name__}")
     return value

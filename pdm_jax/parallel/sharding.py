@@ -32,3 +32,8 @@ def param_shardings(mesh: Mesh, shapes: Params) -> Any:
         return NamedSharding(mesh, PartitionSpec(*[None] * largest, "fsdp"))
 
     return jax.tree.map(rule, shapes)
+
+
+def with_shardings(shapes: Params, shardings: Any) -> Any:
+    """ShapeDtypeStructs that say where each array lies, as restoring needs them."""
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)

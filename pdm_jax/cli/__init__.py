@@ -1,0 +1,3 @@
+"""The `pdm` command."""
+
+from pdm_jax.cli.main import main as main

@@ -1,0 +1,87 @@
+"""Config files and `--config.x.y=value`: the one place where an ml_collections config becomes ours."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pdm_jax.config import Config, read
+from pdm_jax.errors import UserError
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--config` and what may be changed of it."""
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:VARIANT]", help="a file with get_config(variant), see configs/"
+    )
+    parser.epilog = "--config.GROUP.KEY=VALUE changes one setting of the config; repeat it for more."
+    parser.set_defaults(overrides=[])
+
+
+def separate_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits a command line into what argparse understands and the `--config.x.y=value` arguments."""
+    overrides = [argument for argument in argv if argument.startswith("--config.")]
+    return [argument for argument in argv if argument not in overrides], overrides
+
+
+def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads `FILE[:VARIANT]` and applies `--config.x.y=value` settings.
+
+    Raises:
+      UserError: no such file or variant, a file without get_config, a setting that is not one.
+    """
+    values = _run_file(spec)
+    for override in overrides:
+        match = re.fullmatch(r"--config\.([\w.]+)=(.*)", override, re.DOTALL)
+        if match is None:
+            raise UserError(f"{override!r} is not understood; expected --config.GROUP.KEY=VALUE")
+        _set(values, match[1].split("."), parse_value(match[2]), override)
+    return read(Config, values)
+
+
+def parse_value(text: str) -> Any:
+    """A setting's text as a Python value: a number, None, True, False, a list or tuple in brackets, or a string."""
+    if text.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[text.lower()]
+    if "," in text and text[:1] not in "([{'\"":
+        return text  # "90,60,60,20,20" names steps
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _run_file(spec: str) -> dict[str, Any]:
+    """The plain mapping that a config file makes."""
+    name, _, variant = spec.rpartition(":") if re.search(r"\.py:[^/\\]*$", spec) else (spec, "", "")
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"there is no config file {name}; see the files in configs/")
+    module_spec = importlib.util.spec_from_file_location(f"pdm_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{name} does not run: {type(error).__name__}: {error}") from error
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{name} has no get_config(); see configs/quickstart.py for what a config file is")
+    if variant and not inspect.signature(module.get_config).parameters:
+        raise UserError(f"{name} has no variants; drop ':{variant}'")
+    config = module.get_config(variant) if variant else module.get_config()
+    return config.to_dict()
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for key in path[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(f"{override!r}: {key} is a setting, not a group of settings")
+    values[path[-1]] = value

@@ -1,0 +1,42 @@
+"""Entry point of `pdm`: finds the subcommand, and prints a user's mistake as one line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from pdm_jax.cli.config_files import separate_overrides
+from pdm_jax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns its exit status: 0, or 2 after a user's mistake."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's chatter
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("pdm_jax").setLevel(logging.INFO)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    arguments, overrides = separate_overrides(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser().parse_args(arguments)
+        if overrides and "overrides" not in args:
+            raise UserError(f"{overrides[0]} does not belong to this command")
+        return args.run(argparse.Namespace(**vars(args) | {"overrides": overrides}))
+    except UserError as error:
+        print(f"pdm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pdm: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from pdm_jax.cli import data, info, sample, train
+
+    parser = argparse.ArgumentParser(prog="pdm", description="Patch-based image diffusion in JAX.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (train, sample, info, data):
+        command.add_parser(subparsers)
+    return parser

@@ -1,0 +1,32 @@
+"""Averaged weights as one copy in host memory (PDM appendix C): none of the devices' memory, little of their time."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from pdm_jax.config import EmaConfig
+from pdm_jax.types import Params
+
+
+class HostEma:
+    """ema = decay * ema + (1 - decay) * params, in numpy, whenever the 0-based step is a multiple of `every`."""
+
+    def __init__(self, config: EmaConfig, params: Params):
+        self.config = config
+        self.values = fetch(params)
+
+    def update(self, step: int, params: Params) -> None:
+        """Takes the parameters after update number `step`, counted from 0."""
+        if step % self.config.every:
+            return
+        decay = np.float32(self.config.decay)
+        self.values = jax.tree.map(lambda average, p: average + (1 - decay) * (p - average), self.values, fetch(params))
+
+
+def fetch(params: Params) -> Params:
+    """Whole arrays as numpy on every host, wherever their shards lie."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(params, tiled=True)
+    return jax.device_get(params)

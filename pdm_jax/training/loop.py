@@ -1,0 +1,152 @@
+"""The training loop: data, step, reports, checkpoints, in that order, until done or told to stop."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pdm_jax.checkpoints import Checkpoints
+from pdm_jax.config import Config, to_dict
+from pdm_jax.errors import UserError
+from pdm_jax.ops.images import grid
+from pdm_jax.parallel import batch_sharding, make_mesh
+from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
+from pdm_jax.systems import System, make_system
+from pdm_jax.training.interrupt import StopSignal
+from pdm_jax.training.optimizer import make_optimizer
+from pdm_jax.training.reports import Reports
+from pdm_jax.training.resume import Position, begin
+from pdm_jax.training.state import TrainState, plan_state
+from pdm_jax.training.step import make_train_step
+from pdm_jax.training.window import Window
+
+
+def train(
+    config: Config,
+    workdir: str | Path,
+    dataset: Any,
+    *,
+    init_from: str | None = None,
+    force_config: bool = False,
+) -> int:
+    """Trains until `config.train.num_steps`, from wherever `workdir` left off.
+
+    Args:
+      config: the run.
+      workdir: folder for checkpoints and reports; made where it does not exist.
+      dataset: infinite batches, `pdm_jax.data.Dataset`.
+      init_from: workdir whose averaged weights a new run starts from.
+      force_config: go on although the config differs from the workdir's in what changes training.
+
+    Returns:
+      The step reached: `num_steps`, or less when a SIGTERM or SIGINT asked to stop (a checkpoint is saved).
+
+    Raises:
+      UserError: the config does not fit itself, the data or the workdir; a write failed; the loss is not finite.
+    """
+    system, mesh = make_system(config), make_mesh(config.mesh)
+    _check_data(system, dataset)
+    optimizer = make_optimizer(config.optimizer)
+    plan = plan_state(system, optimizer, config.ema, mesh)
+    train_step = make_train_step(system, optimizer, config, mesh, plan)
+    with Checkpoints(workdir, config.checkpoint) as checkpoints, StopSignal() as stop:
+        batches = iter(dataset)
+        position = begin(config, plan, checkpoints, batches, init_from=init_from, force_config=force_config)
+        run = _Run(config, system, mesh, checkpoints, Path(workdir), position)
+        try:
+            while run.step < config.train.num_steps and not stop.requested:
+                batch = put(next(batches), mesh)
+                with jax.transfer_guard("disallow"):
+                    state, metrics = train_step(run.state, batch)
+                run.after_step(state, metrics, batches, last=stop.requested)
+            if stop.requested:
+                run.save(batches)
+                run.reports.message(f"stopped at step {run.step}; the same command goes on from there")
+        finally:
+            run.reports.close()
+            batches.close()
+    return run.step
+
+
+def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This host's part of a batch onto its devices, as part of the global batch."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, batch[name])
+        for name in ("image", "label")
+        if name in batch
+    }
+
+
+class _Run:
+    """What happens after each step: averaging, reports, grids and checkpoints, each at its interval."""
+
+    def __init__(
+        self, config: Config, system: System, mesh: Mesh, checkpoints: Checkpoints, workdir: Path, position: Position
+    ):
+        self.config, self.checkpoints = config, checkpoints
+        self.state, self.step, self.host_ema = position.state, position.step, position.host_ema
+        self.reports = Reports(workdir, first_step=self.step, last_step=config.train.num_steps)
+        self.window = Window(config.data.batch_size)
+        self._mesh = mesh
+        self._generate = make_generate(system, config.sample, mesh)  # compiled when first called
+        self._labels = choose_labels("cycle", config.train.grid_size, system.num_classes)
+
+    def after_step(self, state: TrainState, metrics: dict[str, jax.Array], batches: Any, *, last: bool) -> None:
+        train = self.config.train
+        self.state, self.step = state, self.step + 1
+        self.window.add(metrics)
+        self.reports.advance()
+        if self.host_ema is not None:
+            self.host_ema.update(self.step - 1, state.params)
+        last = last or self.step == train.num_steps
+        if self.step % train.log_every == 0 or last:
+            self._log()
+        with self.window.paused():
+            if train.grid_every and (self.step % train.grid_every == 0 or self.step == train.num_steps):
+                self._grid()
+            if self.step % self.config.checkpoint.save_every == 0 or self.step == train.num_steps:
+                self.save(batches)
+
+    def save(self, batches: Any) -> None:
+        """Starts writing a checkpoint of this moment, unless the weights are not finite."""
+        self._check_finite(self.window.newest())
+        state = self.state.as_dict()
+        if self.host_ema is not None:
+            state["ema"] = self.host_ema.values
+        self.checkpoints.save(self.step, state, batches.state(), to_dict(self.config))
+
+    def _log(self) -> None:
+        values = self.window.take()
+        self._check_finite(values)
+        self.reports.scalars(self.step, values)
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            kept = self.checkpoints.steps()
+            raise UserError(
+                f"{', '.join(wrong)} became {values[wrong[0]]} by step {self.step}; "
+                f"the last sound checkpoint is {f'step {kept[-1]}' if kept else 'none yet'}. Try a lower "
+                "config.optimizer.learning_rate, a longer warmup_steps or a clip_norm"
+            )
+
+    def _grid(self) -> None:
+        """Samples from the averaged weights, the same noise and labels each time."""
+        num = self.config.train.grid_size
+        ema = self.state.ema if self.host_ema is None else self.host_ema.values
+        batches = generate(self._generate, ema, self.config.seed, num, self._labels, self._mesh, batch_size=num)
+        self.reports.grid(self.step, grid(np.concatenate(list(batches))))
+
+
+def _check_data(system: System, dataset: Any) -> None:
+    if system.num_classes and dataset.num_classes != system.num_classes:
+        raise UserError(
+            f"config.model.num_classes is {system.num_classes}, but {dataset.name} has {dataset.num_classes} classes; "
+            f"set it to {dataset.num_classes}" + ("" if dataset.num_classes else " (unconditional)")
+        )
