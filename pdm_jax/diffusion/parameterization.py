@@ -39,7 +39,7 @@ def to_prediction(
 
 def eps_from_x0(x0: Array, z_t: Array, t: Array, process: Process) -> Array:
     """The noise that makes z_t of x0."""
-    return (z_t - expand_to(process.signal, t, z_t) * x0) * expand_to(1 / process.sigma, t, z_t)
+    return (z_t - expand_to(process.signal, t, z_t) * x0) / expand_to(process.sigma, t, z_t)
 
 
 def x0_from_eps(eps: Array, z_t: Array, t: Array, process: Process) -> Array:

@@ -21,7 +21,7 @@ def make_betas(
         each beta at most 0.999) or "constant" (beta_max at every step).
       num_steps: T.
       beta_min, beta_max: what the schedule runs between; "cosine" has no use for them.
-      dtype: in which it is computed.
+      dtype: in which it is computed, the ends included.
 
     Returns:
       beta [T] in (0, 1).
@@ -35,35 +35,36 @@ def make_betas(
         raise UserError(f"a schedule of {num_steps} steps is empty; num_steps must be at least 1")
     if min(beta_min, beta_max) < 0:
         raise UserError(f"beta_min {beta_min} and beta_max {beta_max} must not be negative")
-    beta = _SCHEDULES[name](num_steps, beta_min, beta_max, np.dtype(dtype))
+    dtype = np.dtype(dtype)
+    beta = _SCHEDULES[name](num_steps, dtype.type(beta_min), dtype.type(beta_max), dtype)
     if not np.all((beta > 0) & (beta < 1)):
         raise UserError(f"schedule {name!r} has betas outside (0, 1); choose other beta_min and beta_max")
     return beta
 
 
-def _linear(num_steps: int, beta_min: float, beta_max: float, dtype: np.dtype) -> np.ndarray:
+def _linear(num_steps: int, beta_min: np.floating, beta_max: np.floating, dtype: np.dtype) -> np.ndarray:
     return np.linspace(beta_min, beta_max, num_steps, dtype=dtype)
 
 
-def _ldm_linear(num_steps: int, beta_min: float, beta_max: float, dtype: np.dtype) -> np.ndarray:
+def _ldm_linear(num_steps: int, beta_min: np.floating, beta_max: np.floating, dtype: np.dtype) -> np.ndarray:
     return np.linspace(beta_min**0.5, beta_max**0.5, num_steps, dtype=dtype) ** 2
 
 
-def _sqrt(num_steps: int, beta_min: float, beta_max: float, dtype: np.dtype) -> np.ndarray:
+def _sqrt(num_steps: int, beta_min: np.floating, beta_max: np.floating, dtype: np.dtype) -> np.ndarray:
     return np.sqrt(np.linspace(beta_min, beta_max, num_steps, dtype=dtype))
 
 
-def _cosine(num_steps: int, beta_min: float, beta_max: float, dtype: np.dtype) -> np.ndarray:
+def _cosine(num_steps: int, beta_min: np.floating, beta_max: np.floating, dtype: np.dtype) -> np.ndarray:
     u = np.arange(num_steps + 1, dtype=dtype) / num_steps
     alpha_bar = np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
     return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999).astype(dtype)
 
 
-def _constant(num_steps: int, beta_min: float, beta_max: float, dtype: np.dtype) -> np.ndarray:
+def _constant(num_steps: int, beta_min: np.floating, beta_max: np.floating, dtype: np.dtype) -> np.ndarray:
     return np.full(num_steps, beta_max, dtype)
 
 
-_SCHEDULES: dict[str, Callable[[int, float, float, np.dtype], np.ndarray]] = {
+_SCHEDULES: dict[str, Callable[[int, np.floating, np.floating, np.dtype], np.ndarray]] = {
     "linear": _linear,
     "cosine": _cosine,
     "ldm_linear": _ldm_linear,
