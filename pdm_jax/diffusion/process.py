@@ -86,6 +86,11 @@ class Process:
         """beta [T] with beta_tilde of the second step as the first entry (ADM's FIXED_LARGE)."""
         return np.append(self._replace_first_zero(self.posterior_variance)[:1], self.beta[1:])
 
+    @cached_property
+    def fixed_large_log_variance(self) -> np.ndarray:
+        """log(fixed_large_variance) [T]."""
+        return np.log(np.maximum(self.fixed_large_variance, _SMALLEST))
+
     def q_sample(self, x0: Array, t: Array, eps: Array) -> Array:
         """z_t = signal * x0 + sigma * eps, from q(z_t | x0)."""
         return expand_to(self.signal, t, x0) * x0 + expand_to(self.sigma, t, x0) * eps
@@ -110,8 +115,8 @@ class Process:
         if variance == "small":
             return mean, small, log_small
         if variance == "large":
-            large = self.fixed_large_variance
-            return mean, expand_to(large, t, z_t), expand_to(np.log(large), t, z_t)
+            log_variance = expand_to(self.fixed_large_log_variance, t, z_t)
+            return mean, expand_to(self.fixed_large_variance, t, z_t), log_variance
         v = learned_fraction(prediction)
         log_variance = v * expand_to(self.log_beta, t, z_t) + (1 - v) * log_small
         return mean, jnp.exp(log_variance), log_variance

@@ -43,17 +43,20 @@ class Ancestral:
     is_noisy: bool = dataclasses.field(default=True, init=False)
 
     def table(self, process: Process, timesteps: np.ndarray, last_alpha: str = "one") -> dict[str, np.ndarray]:
-        """Columns `x0`, `z`, `noise` (0 in a last step, else 1), and log variances from `log_low` to `log_high`."""
+        """Columns `x0`, `z`, `noise` (0 in a last step, else 1), and log variances from `log_low` to `log_high`.
+
+        A fixed variance is `log_low`; a learned one goes between the two.
+        """
         spaced = respace(process, timesteps, last_alpha)
         ends = _ends(spaced)
-        large = np.log(spaced.fixed_large_variance) if self.variance == "large" else spaced.log_beta
+        is_large = self.variance == "large"
         return _descending(
             timesteps,
             x0=np.where(ends, 1, spaced.posterior_x0),
             z=np.where(ends, 0, spaced.posterior_z),
             noise=np.where(ends, 0, 1),
-            log_low=large if self.variance == "large" else spaced.posterior_log_variance,
-            log_high=large,
+            log_low=spaced.fixed_large_log_variance if is_large else spaced.posterior_log_variance,
+            log_high=spaced.log_beta,
         )
 
     def step(self, z: Array, prediction: Prediction, row: Row, noise: Array) -> Array:
