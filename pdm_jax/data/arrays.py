@@ -54,7 +54,7 @@ class ArrayDataset(Dataset):
                     f"labels go from {labels.min()} to {labels.max()}; expected 0 to {len(class_names) - 1}"
                 )
         checksum = f"{zlib.crc32(np.ascontiguousarray(images)):08x}"
-        names = tuple(class_names or ())
+        names = () if labels is None else tuple(class_names)
         super().__init__(name, len(images), names, checksum, batch_size, seed, process_index, process_count)
         self._images = images
         self._labels = labels

@@ -10,12 +10,12 @@ from PIL import Image, ImageOps
 from pdm_jax.data.record import BrokenImageError, Record
 
 
-def decode(record: Record, channels: int, least_side: int = 1) -> Image.Image:
+def decode(record: Record, channels: int, least_side: int | None = None) -> Image.Image:
     """Decodes a record to 8 bits a channel, upright: mode "RGB" (channels 3) or "L" (channels 1).
 
     EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled, of animations the first
-    frame is taken. A JPEG may come out at 1/2, 1/4 or 1/8 of its size, as long as the shorter side keeps
-    `least_side` pixels: its blocks are then decoded at that size, which is much faster.
+    frame is taken. With `least_side` a JPEG may come out at 1/2, 1/4 or 1/8 of its size, as long as the shorter
+    side keeps that many pixels: its blocks are then decoded at the smaller size, which is much faster.
 
     Raises:
       BrokenImageError: the bytes are no image, are cut off or damaged.
@@ -25,7 +25,8 @@ def decode(record: Record, channels: int, least_side: int = 1) -> Image.Image:
         return Image.fromarray(record.image).convert(mode)
     try:
         with Image.open(io.BytesIO(record.image)) as image:
-            image.draft(None, (least_side, least_side))
+            if least_side is not None:
+                image.draft(None, (least_side, least_side))
             return _flat(ImageOps.exif_transpose(image)).convert(mode)
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
         reason = "is no known kind of image" if isinstance(error, Image.UnidentifiedImageError) else error

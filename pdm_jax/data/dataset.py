@@ -37,7 +37,7 @@ class Dataset(abc.ABC):
         """Arguments as in `make_dataset`; `fingerprint` tells one content and order of records from another."""
         if not 0 < batch_size <= num_records:
             raise UserError(
-                f"the batch size is {batch_size}, but {name} has {num_records} images; choose one from 1 to {num_records}"
+                f"the batch size is {batch_size}, but {name} has {num_records} images; choose 1 to {num_records}"
             )
         if batch_size % process_count:
             raise UserError(
@@ -48,7 +48,7 @@ class Dataset(abc.ABC):
         self.class_names = class_names  # empty when unlabelled
         self.batch_size = batch_size  # over all hosts
         self.identity = {"num_records": num_records, "fingerprint": fingerprint, "seed": seed}
-        self._seed = seed
+        self._seed = seed % 2**32  # the generators want no negative numbers
         self._process_index = process_index
         self._process_count = process_count
 

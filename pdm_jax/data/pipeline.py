@@ -7,8 +7,11 @@ processes only compute elements of this chain ahead, whole batches each; the ord
 
 from __future__ import annotations
 
+import gc
 import logging
+import multiprocessing
 import os
+import threading
 from collections.abc import Generator, Iterable
 from typing import Any
 
@@ -25,6 +28,7 @@ from pdm_jax.data.transforms import ImageTransform
 from pdm_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
+_END = 2**60  # of the endless stream: grain counts its batches in floats, which `sys.maxsize` overflows
 
 
 class GrainDataset(Dataset):
@@ -55,8 +59,8 @@ class GrainDataset(Dataset):
     def stream(self, position: int) -> Generator[Batch]:
         config = self._config
         transform = ImageTransform(config.image_size, config.channels, config.crop, config.min_crop, config.flip)
-        indices = grain.MapDataset.range(self.num_records).seed(self._seed % 2**32).shuffle()
-        records = indices.random_map(_Draw(self._source, transform)).repeat()[position:]
+        indices = grain.MapDataset.range(self.num_records).seed(self._seed).shuffle()
+        records = indices.random_map(_Draw(self._source, transform)).repeat()[position:_END]
         for batch in self._batches(records):
             self._drop_wanted(batch)
             yield batch
@@ -78,12 +82,15 @@ class GrainDataset(Dataset):
         if workers:
             if not flags.FLAGS.is_parsed():  # grain hands absl's flags to its workers, but we may run without absl
                 flags.FLAGS.mark_as_parsed()
-            ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            ahead = ahead.mp_prefetch(options, worker_init_fn=_end_with_parent)
         iterator = iter(ahead)
         try:
-            yield from iterator
+            yield from map(_owned, iterator) if workers else iterator
         finally:
             iterator.close()
+            if workers:
+                gc.collect()  # at its end grain leaves the last batch's shared memory in a reference cycle
 
     def _drop_wanted(self, batch: Batch) -> np.ndarray:
         """Takes `wanted` out of a batch, logs what was skipped, and tells which records [b] are the wanted ones."""
@@ -132,6 +139,21 @@ class _Draw:
             self._broken.add(index)
             return None
         return element if record.label is None else element | {"label": np.int32(record.label)}
+
+
+def _end_with_parent(index: int, count: int) -> None:
+    """Lets a worker end also when its parent is killed, and cannot tell it to."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _owned(batch: Batch) -> Batch:
+    """A batch in memory of its own: what workers send lies in shared memory that goes away with their arrays."""
+    return {key: np.array(value) for key, value in batch.items()}
 
 
 def _refilled(batches: Iterable[Batch], size: int) -> Generator[Batch]:

@@ -8,6 +8,7 @@ The format: each record is one line of JSON, a newline, and a body. Record 0 is 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -83,7 +84,8 @@ def write_array_record(path: Path, records: Iterable[Record], class_names: Itera
     except (OSError, RuntimeError) as error:  # the writer's own errors are RuntimeErrors
         raise UserError(f"{path} cannot be written ({error}); give a place with room that you may write to") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone under its new name, or never made
+            part.unlink()
     return count
 
 

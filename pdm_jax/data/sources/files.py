@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from pdm_jax.data.record import BrokenImageError, Record, Source, checksum
 from pdm_jax.errors import UserError
 
-_SUFFIXES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .jp2 .avif".split())
+_SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class FolderSource(Source):
@@ -88,8 +88,7 @@ def _sort_into_classes(paths: Iterable[str], where: str) -> tuple[list[str], lis
     """
     names = sorted(path for path in paths if _is_image(PurePosixPath(path)))
     if not names:
-        kinds = " ".join(sorted(_SUFFIXES))
-        raise UserError(f"{where} holds no images; expected files that end in {kinds}")
+        raise UserError(f"{where} holds no images; expected files that end in {' '.join(_SUFFIXES)}")
     parents = [PurePosixPath(name).parts[:-1] for name in names]
     if len({parent[:1] for parent in parents}) == 1 and min(map(len, parents)) >= 2:
         parents = [parent[1:] for parent in parents]

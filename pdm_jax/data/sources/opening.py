@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from pdm_jax.data.record import Source
 from pdm_jax.data.sources.array_records import ArrayRecordSource
 from pdm_jax.data.sources.builtin import open_builtin
 from pdm_jax.data.sources.files import FolderSource, ZipSource
 from pdm_jax.data.sources.prepared import TfdsSource
-from pdm_jax.data.record import Source
 from pdm_jax.errors import UserError
 
 _KINDS = {

@@ -1,0 +1,98 @@
+"""Crops lie where they should, resizing antialiases down and is smooth up, flips mirror."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pdm_jax.data.record import Record
+from pdm_jax.data.sources import open_source
+from pdm_jax.data.transforms import ImageTransform
+
+
+def _apply(transform: ImageTransform, pixels: np.ndarray, seed: int = 0) -> np.ndarray:
+    return transform(Record(pixels, 0, "x"), np.random.default_rng(seed))
+
+
+@settings(deadline=None)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    size=st.integers(1, 24),
+    channels=st.sampled_from([1, 3]),
+    crop=st.sampled_from(["center", "random"]),
+    min_crop=st.floats(0.01, 1.0),
+    flip=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_any_image_becomes_the_wanted_size(height, width, size, channels, crop, min_crop, flip, seed):
+    pixels = np.full((height, width, 3), 77, np.uint8)
+    out = _apply(ImageTransform(size, channels, crop, min_crop, flip), pixels, seed)
+    assert out.dtype == np.uint8
+    np.testing.assert_array_equal(out, np.full((size, size, channels), 77))
+
+
+def test_center_crop_of_the_right_size_changes_no_pixel():
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 17, 3), np.uint8)
+    np.testing.assert_array_equal(_apply(ImageTransform(10, 3), pixels), pixels[:, 3:13])
+    np.testing.assert_array_equal(
+        _apply(ImageTransform(10, 3), pixels.transpose(1, 0, 2)), pixels.transpose(1, 0, 2)[3:13]
+    )
+
+
+def test_shrinking_antialiases():
+    checkers = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    small = _apply(ImageTransform(8, 1), checkers)
+    assert np.abs(small.astype(int) - 127).max() <= 2
+
+
+def test_random_crops_stay_within_bounds_and_reach_the_edges():
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (100, 1))  # each column has its number as value
+    crops = [_apply(ImageTransform(50, 1, "random", 0.5), ramp, seed)[..., 0].astype(int) for seed in range(200)]
+    widths = np.array([crop[0, -1] - crop[0, 0] for crop in crops])  # of windows of 50..100 columns, one sample less
+    assert widths.min() in range(47, 55)
+    assert widths.max() in range(93, 101)
+    assert min(crop.min() for crop in crops) <= 5
+    assert max(crop.max() for crop in crops) >= 194
+
+
+def test_flip_mirrors_half_of_the_images():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    flipped = 0
+    for seed in range(100):
+        out = _apply(ImageTransform(8, 3, flip=True), pixels, seed)
+        is_flipped = np.array_equal(out, pixels[:, ::-1])
+        assert is_flipped or np.array_equal(out, pixels)
+        flipped += is_flipped
+    assert 30 < flipped < 70
+
+
+def test_same_generator_same_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    transform = ImageTransform(8, 3, "random", 0.5, flip=True)
+    np.testing.assert_array_equal(_apply(transform, pixels, 3), _apply(transform, pixels, 3))
+    assert not np.array_equal(_apply(transform, pixels, 3), _apply(transform, pixels, 4))
+
+
+def test_reduced_jpeg_decoding_cannot_be_told_from_full():
+    rows, cols = np.indices((512, 768)) / 40
+    picture = np.stack([np.sin(rows), np.cos(cols), np.sin(rows * cols / 9)], -1)
+    image = Image.fromarray(np.round(127 + 120 * picture).astype(np.uint8))
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=95)
+    reduced = ImageTransform(64, 3)(Record(file.getvalue(), 0, "x"), np.random.default_rng(0))
+    full = _apply(ImageTransform(64, 3), np.asarray(Image.open(file)))
+    assert np.abs(reduced.astype(int) - full).mean() < 1.5
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_enlarged_digits_are_smooth(size):
+    record = open_source("builtin:digits")[0]
+    out = ImageTransform(size, 1)(record, np.random.default_rng(0))[..., 0].astype(int)
+    repeated = np.kron(record.image, np.ones((size // 8, size // 8), int)).astype(int)
+    assert np.abs(np.diff(out)).max() < 0.75 * np.abs(np.diff(repeated)).max()
+    means = out.reshape(8, size // 8, 8, size // 8).mean((1, 3))
+    assert np.corrcoef(means.ravel(), record.image.ravel())[0, 1] > 0.98  # still the same digit
