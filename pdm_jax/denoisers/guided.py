@@ -16,9 +16,9 @@ from pdm_jax.types import Array, Cond, Denoiser, Prediction, Step
 
 def guided(
     denoiser: Denoiser,
+    process: Process,
     scale: float | Array,
     null: Cond | Callable[[Cond], Cond],
-    process: Process,
     *,
     threshold: str | Threshold = "none",
     unguided_last: bool = False,
@@ -28,9 +28,9 @@ def guided(
     eps is recomputed from the guided and thresholded x0; the variance is that of the conditional half.
 
     Args:
+      process: in which eps is recomputed.
       scale: w; 1 is no guidance. A number, or one a sample [B].
       null: the condition without its information, or what makes it of a condition.
-      process: in which eps is recomputed.
       threshold: of the guided x0: "none", "static", "dynamic", or a function.
       unguided_last: a sampler's last step returns the conditional x0, neither guided nor thresholded (as PDM's
         program does).

@@ -34,7 +34,7 @@ def by_label(z_t, step, cond):
 @pytest.mark.parametrize("t", [jnp.int32(300), jnp.array([3, 300, 900])])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0, jnp.array([1.0, 2.0, 4.0])])
 def test_formula(t, scale):
-    got = guided(by_label, scale, null, PROCESS)(Z, Step(t=t), COND)
+    got = guided(by_label, PROCESS, scale, null)(Z, Step(t=t), COND)
     label = COND.label.astype(jnp.float32).reshape(-1, 1, 1, 1)
     w = jnp.broadcast_to(jnp.asarray(scale), (3,)).reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(got.x0, 0.1 * Z + NULL + w * (label - NULL), rtol=1e-5, atol=1e-5)
@@ -50,21 +50,21 @@ def test_one_call_with_a_doubled_batch():
         return by_label(z_t, step, cond)
 
     step = Step(t=jnp.array([3, 300, 900]), previous=Prediction(Z, Z))
-    guided(record, 2.0, Cond(label=jnp.full(3, NULL)), PROCESS)(Z, step, COND)
+    guided(record, PROCESS, 2.0, Cond(label=jnp.full(3, NULL)))(Z, step, COND)
     assert calls == [((6, 2, 2, 3), (6,), (6, 2, 2, 3), [1, 2, 3, NULL, NULL, NULL])]
 
 
 def test_threshold_comes_before_eps():
     step = Step(t=jnp.int32(300))
-    got = guided(by_label, 3.0, null, PROCESS, threshold="dynamic")(Z, step, COND)
-    raw = guided(by_label, 3.0, null, PROCESS)(Z, step, COND)
+    got = guided(by_label, PROCESS, 3.0, null, threshold="dynamic")(Z, step, COND)
+    raw = guided(by_label, PROCESS, 3.0, null)(Z, step, COND)
     np.testing.assert_allclose(got.x0, dynamic()(raw.x0), rtol=1e-6)
     np.testing.assert_allclose(PROCESS.q_sample(got.x0, step.t, got.eps), Z, atol=1e-5)
 
 
 @pytest.mark.parametrize("unguided_last", [False, True])
 def test_last_step(unguided_last):
-    denoiser = guided(by_label, 3.0, null, PROCESS, threshold="static", unguided_last=unguided_last)
+    denoiser = guided(by_label, PROCESS, 3.0, null, threshold="static", unguided_last=unguided_last)
     run = jax.jit(lambda z: sample(denoiser, PROCESS, ddim(), timesteps(3, 1000), z, None, COND, every=1))
     states = run(Z).intermediates
     label = COND.label.astype(jnp.float32).reshape(-1, 1, 1, 1)
@@ -75,6 +75,6 @@ def test_last_step(unguided_last):
 
 def test_mistakes():
     with pytest.raises(UserError, match=r"\['label'\].*\['label', 'code'\]"):
-        guided(by_label, 2.0, dataclasses.replace(COND, code=jnp.zeros((3, 4))), PROCESS)(Z, Step(t=jnp.int32(3)), COND)
+        guided(by_label, PROCESS, 2.0, dataclasses.replace(COND, code=jnp.zeros((3, 4))))(Z, Step(t=jnp.int32(3)), COND)
     with pytest.raises(UserError, match="none, static, dynamic"):
-        guided(by_label, 2.0, null, PROCESS, threshold="hard")
+        guided(by_label, PROCESS, 2.0, null, threshold="hard")

@@ -127,9 +127,9 @@ def _steps(case: Case, process: Process) -> dict[str, Array]:
         denoiser = _canned(arrays, step["output_type"], process)
         if scale is not None:
             null = Cond(label=jnp.full_like(cond.label, _NULL))
-            raw = guided(denoiser, scale, null, process)(z, moment, cond).x0
+            raw = guided(denoiser, process, scale, null)(z, moment, cond).x0
             out[f"{prefix}/percentile_99_5"] = absolute_percentile(raw, 99.5)
-            denoiser = guided(denoiser, scale, null, process, threshold="dynamic")
+            denoiser = guided(denoiser, process, scale, null, threshold="dynamic")
         table = sampler.table(process, np.array([step["t_next"], t]), "first")
         row = {name: column[0] for name, column in table.items()}
         out[f"{prefix}/out"] = sampler.step(z, denoiser(z, moment, cond), row, arrays["noise"])
@@ -174,7 +174,7 @@ def _trajectories(case: Case, process: Process) -> dict[str, Array]:
         scale = traj[f"{prefix.removeprefix('traj_')}_W"]
         network = denoiser
         if scale != 1:
-            network = guided(denoiser, scale, null, process, threshold="dynamic", unguided_last=True)
+            network = guided(denoiser, process, scale, null, threshold="dynamic", unguided_last=True)
         z, noises = case.io[f"{prefix}/x_T"], case.io[f"{prefix}/noises"]
         noises = jnp.concatenate([noises, jnp.zeros((len(t) - len(noises), *z.shape))])  # the last step has none
         samples = jax.jit(
