@@ -6,6 +6,8 @@
 
 from ml_collections import ConfigDict
 
+VARIANTS = ("smoke", "fast")
+
 
 def get_config(variant: str = "") -> ConfigDict:
     config = ConfigDict()

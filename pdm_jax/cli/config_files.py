@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
-import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,10 +72,17 @@ def _run_file(spec: str) -> dict[str, Any]:
         raise UserError(f"{name} does not run: {type(error).__name__}: {error}") from error
     if not hasattr(module, "get_config"):
         raise UserError(f"{name} has no get_config(); see configs/quickstart.py for what a config file is")
-    if variant and not inspect.signature(module.get_config).parameters:
-        raise UserError(f"{name} has no variants; drop ':{variant}'")
+    _check_variant(name, variant, getattr(module, "VARIANTS", ()))
     config = module.get_config(variant) if variant else module.get_config()
     return config.to_dict()
+
+
+def _check_variant(name: str, variant: str, known: Sequence[str]) -> None:
+    """A variant is one of the file's VARIANTS, or several of them joined by commas."""
+    unknown = [word for word in variant.split(",") if variant and word not in known]
+    if unknown:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise UserError(f"{name} has no variant {unknown[0]!r}; {has}")
 
 
 def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:

@@ -19,6 +19,7 @@ from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
 from pdm_jax.systems import System, make_system
 from pdm_jax.training.interrupt import StopSignal
 from pdm_jax.training.optimizer import make_optimizer
+from pdm_jax.training.overview import describe
 from pdm_jax.training.reports import Reports
 from pdm_jax.training.resume import Position, begin
 from pdm_jax.training.state import TrainState, plan_state
@@ -57,6 +58,7 @@ def train(
     with Checkpoints(workdir, config.checkpoint) as checkpoints, StopSignal() as stop:
         batches = iter(dataset)
         position = begin(config, plan, checkpoints, batches, init_from=init_from, force_config=force_config)
+        describe(config, system, dataset, mesh, Path(workdir))
         run = _Run(config, system, mesh, checkpoints, Path(workdir), position)
         try:
             while run.step < config.train.num_steps and not stop.requested:

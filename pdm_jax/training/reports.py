@@ -41,7 +41,8 @@ class Reports:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
-        self._bar.set_postfix_str(f"loss {values['loss']:.4g}, {values['images_per_s']:.0f} images/s", refresh=False)
+        text = [f"{name} {values[name]:.4g}" for name in ("loss", "images_per_s") if name in values]
+        self._bar.set_postfix_str(", ".join(text).replace("images_per_s", "images/s"), refresh=False)
 
     def grid(self, step: int, image: np.ndarray) -> None:
         """A sample grid (H, W, C) uint8, as `grids/STEP.png` and in the events."""

@@ -44,8 +44,8 @@ def make_train_step(
             grads, terms = value_and_grads(batch, keys)
             updates, opt_state[group] = optimizer.update(grads, state.opt_state[group], state.params[group])
             params[group] = optax.apply_updates(state.params[group], updates)
-            terms |= {"grad_norm": optax.global_norm(grads), "update_norm": optax.global_norm(updates)}
-            terms["param_norm"] = optax.global_norm(params[group])
+            terms |= {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
+            terms["param_norm"] = optax.tree.norm(params[group])
             metrics |= terms if len(system.losses) == 1 else {f"{group}/{name}": x for name, x in terms.items()}
         ema = update_ema(state.ema, params, state.step, config.ema.decay, config.ema.every) if state.ema else {}
         return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
