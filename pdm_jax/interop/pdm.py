@@ -60,7 +60,7 @@ def load_torch(tensors: Mapping[str, np.ndarray], definition: Definition) -> Par
       UserError: tensors are missing, surplus or misshapen; lists them by their names there.
     """
     entries, shapes = _entries(definition)
-    match_names(tensors, {entry.torch_name: _torch_shape(entry, shapes[entry.path]) for entry in entries})
+    match_names(tensors, torch_shapes(definition))
     flat = {e.path: _from_torch(e, tensors[e.torch_name], shapes[e.path]) for e in entries}
     return _nest(flat, definition)
 
@@ -69,6 +69,12 @@ def to_torch(params: Params, definition: Definition) -> dict[str, np.ndarray]:
     """The inverse of `load_torch`: the state dict, in its order."""
     flat = _flatten(params)
     return {entry.torch_name: _to_torch(entry, np.asarray(flat[entry.path])) for entry in layout(definition.shapes)}
+
+
+def torch_shapes(definition: Definition) -> dict[str, Shape]:
+    """Names and shapes of the PyTorch program's state dict, in its order."""
+    entries, shapes = _entries(definition)
+    return {entry.torch_name: _torch_shape(entry, shapes[entry.path]) for entry in entries}
 
 
 def _entries(definition: Definition) -> tuple[list[Entry], dict[tuple, Shape]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import io
+import math
 import os
 import pickle
 import struct
@@ -170,9 +171,10 @@ def _fill(saved: Any, storage: Callable[[_Tensor], np.ndarray]) -> Any:
 
 
 def _view(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
-    """A copy of the view; refuses one that reaches past its storage."""
+    """A copy of the view; refuses one that reaches past its storage, or repeats it into more than it holds."""
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
-    if min(tensor.offset, *tensor.shape, *tensor.strides, 0) < 0 or (0 not in tensor.shape and last >= storage.size):
+    inside = min(tensor.offset, *tensor.shape, *tensor.strides, 0) == 0 and last < storage.size
+    if math.prod(tensor.shape) > (storage.size if inside else 0):
         raise UserError("has a tensor that reaches past its data: the file is cut short or damaged; copy it again")
     strides = [stride * tensor.dtype.itemsize for stride in tensor.strides]
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides).copy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +50,11 @@ def build(config: Mapping, weights: list[tuple[str, np.ndarray]], **settings) ->
 
 def ordered_weights(case: Case) -> list[tuple[str, np.ndarray]]:
     """The weights in the order of the h5 file."""
-    names = [f"{group}/{weight}" for group, weight, *_ in case.meta["layout"]]
-    return [(name, case.weights[name]) for name in names]
+    return [(name, case.weights[name]) for name in _names(case)]
+
+
+def _names(case: Case) -> Iterator[str]:
+    return (f"{group}/{weight}" for group, weight, *_ in case.meta["layout"])
 
 
 def forward(network: Network, io: Mapping[str, np.ndarray]) -> tuple[Array, Array]:
@@ -125,14 +128,18 @@ def _training(case: Case, network: Network) -> dict[str, Array]:
         "L_simple": simple,
         "L_vlb": vlb,
     }
-    return out | _gradient_norms(train.get("grad_norms", []), grads, network)
+    return out | _gradient_norms(train.get("grad_norms", []), list(_names(case)), grads, network)
 
 
-def _gradient_norms(rows: list[dict], grads: Mapping[str, Params], network: Network) -> dict[str, np.ndarray]:
-    """Norms in the order of the h5 file, which is that of `rows`; a null there must be exactly 0 here."""
+def _gradient_norms(
+    rows: list[dict], names: list[str], grads: Mapping[str, Params], network: Network
+) -> dict[str, np.ndarray]:
+    """Norms in the order of `rows`; a null there must be exactly 0 here."""
     out = {}
     for term, tree in grads.items() if rows else ():
-        norms = np.array([np.linalg.norm(g) for g in pdm.to_official(tree, network.definition)])
+        by_name = zip(names, pdm.to_official(tree, network.definition), strict=True)
+        norm = {name: np.linalg.norm(g) for name, g in by_name}
+        norms = np.array([norm[row["key"]] for row in rows])
         pathless = np.array([row[term] is None for row in rows])
         out |= {f"grad_norms/{term}": norms, f"reached_without_path/{term}": np.count_nonzero(norms[pathless])}
     return out
