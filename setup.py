@@ -8,7 +8,7 @@ CORE = ["jax>=0.10", "flax>=0.12.8", "optax>=0.2.8", "orbax-checkpoint>=0.12", "
 OWNER = ["tensorflow-datasets>=4.9.9", "grain>=0.2.18", "ml-collections>=1.0", "clu>=0.0.12"]
 TOOLS = [
     "h5py>=3.10",
-    "pillow>=10",
+    "pillow>=10.1",
     "safetensors>=0.4",
     "scikit-image>=0.24",
     "scikit-learn>=1.4",

@@ -34,7 +34,7 @@ class DataConfig:
     crop: str = "center"  # center | random
     min_crop: float = 0.8  # random crop: the smallest part of the shorter side that is kept, in (0, 1]
     flip: bool = False  # mirror left-right with probability 1/2
-    num_workers: int = 0  # decoding processes; 0 decodes in threads. Part of the data order.
+    num_workers: int = _free(0)  # decoding processes; 0 decodes in threads
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,10 +61,7 @@ def sample(
     Raises:
       UserError: a noisy sampler without keys and noises, or an impossible `every`.
     """
-    if sampler.is_noisy and keys is None and noises is None:
-        raise UserError("this sampler draws noise; give it keys, or noises")
-    if every is not None and every < 1:
-        raise UserError(f"every is {every}; expected at least 1")
+    _check(sampler, keys, noises, every)
     table = sampler.table(process, timesteps, last_alpha)
     num_steps = len(table["t"])
     draw = _make_draw(keys if sampler.is_noisy else None, noises, z.shape[1:])
@@ -95,6 +92,13 @@ def sample(
     nothing = Prediction(jnp.zeros_like(z), jnp.zeros_like(z))
     (z, _, kept), _ = jax.lax.scan(advance, (z, nothing, kept), rows)
     return Samples(z, kept, num_steps)
+
+
+def _check(sampler: Sampler, keys: Array | None, noises: Array | None, every: int | None) -> None:
+    if sampler.is_noisy and keys is None and noises is None:
+        raise UserError("this sampler draws noise; give it keys, or noises")
+    if every is not None and every < 1:
+        raise UserError(f"every is {every}; expected at least 1")
 
 
 def _make_draw(keys: Array | None, noises: Array | None, shape: tuple[int, ...]) -> Callable[[dict], Array | None]:

@@ -45,7 +45,7 @@ def begin(
     """
     if checkpoints.steps():
         check_config(checkpoints, config, force=force_config)
-        return _resume(config, plan, checkpoints, batches)
+        return _resume(config, plan, checkpoints, batches, force=force_config)
     state = plan.init(jax.random.key(config.seed))
     if init_from is not None:
         weights = load_weights(init_from, plan.shapes.params)
@@ -76,14 +76,19 @@ def load_weights(workdir: str, shapes: Params, *, kind: str = "ema", step: int |
         return checkpoints.restore({kind: shapes}, step=step, partial=True).state[kind]
 
 
-def _resume(config: Config, plan: StatePlan, checkpoints: Checkpoints, batches: Any) -> Position:
+def _resume(config: Config, plan: StatePlan, checkpoints: Checkpoints, batches: Any, *, force: bool) -> Position:
     template = plan.shapes.as_dict()
     if config.ema.place == "host":
         template["ema"] = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.shapes.params)
     restored = checkpoints.restore(template)
     checkpoints.set_aside(after=restored.step)
-    if restored.data:  # empty in a checkpoint of imported weights
-        batches.restore(restored.data)
+    try:
+        if restored.data:  # empty in a checkpoint of imported weights
+            batches.restore(restored.data)
+    except UserError as error:
+        if not force:
+            raise
+        logger.warning("the data starts at its beginning: %s", error)
     fields, host_ema = dict(restored.state), None
     if config.ema.place == "host":
         host_ema, fields["ema"] = HostEma(config.ema, fields["ema"]), {}
