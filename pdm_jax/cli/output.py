@@ -35,7 +35,7 @@ def write_images(path: Path, images: np.ndarray, labels: np.ndarray | None) -> N
     """
     try:
         if path.suffix == ".png":
-            _replace(path, lambda file: Image.fromarray(grid(images).squeeze()).save(file, "PNG"))
+            _replace(path, lambda file: Image.fromarray(grid(images, labels).squeeze()).save(file, "PNG"))
         elif path.suffix == ".npz":
             arrays = [np.broadcast_to(images, (*images.shape[:3], 3))] + ([] if labels is None else [labels])
             _replace(path, lambda file: np.savez(file, *arrays))

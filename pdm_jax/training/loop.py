@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from pdm_jax.training.resume import Position, begin
 from pdm_jax.training.state import TrainState, plan_state
 from pdm_jax.training.step import make_train_step
 from pdm_jax.training.window import Window
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -68,7 +71,7 @@ def train(
                 run.after_step(state, metrics, batches, last=stop.requested)
             if stop.requested:
                 run.save(batches)
-                run.reports.message(f"stopped at step {run.step}; the same command goes on from there")
+                logger.info("stopped at step %d; the same command goes on from there", run.step)
         finally:
             run.reports.close()
             batches.close()
@@ -143,7 +146,7 @@ class _Run:
         num = self.config.train.grid_size
         ema = self.state.ema if self.host_ema is None else self.host_ema.values
         batches = generate(self._generate, ema, self.config.seed, num, self._labels, self._mesh, batch_size=num)
-        self.reports.grid(self.step, grid(np.concatenate(list(batches))))
+        self.reports.grid(self.step, grid(np.concatenate(list(batches)), self._labels))
 
 
 def _check_data(system: System, dataset: Any) -> None:

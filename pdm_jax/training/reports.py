@@ -1,36 +1,41 @@
-"""What a run tells: a progress bar, TensorBoard events, one JSON line a report, sample grids. Process 0 only."""
+"""What a run tells: one JSON line a report, TensorBoard events, a progress bar, sample grids. Process 0 only.
+
+JSON lines need nothing. Events, bar and grids need tensorboardX, tqdm and pillow, and are left out where those are not
+installed, as on a bare accelerator image.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
-from tensorboardX import SummaryWriter
-from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
 
 
 class Reports:
     """Writes `metrics.jsonl`, `events.out.tfevents.*` and `grids/` under a folder."""
 
     def __init__(self, workdir: Path, *, first_step: int, last_step: int):
-        """Reports of steps after `first_step`, left by a run that went on from there before, are dropped."""
+        """Reports of steps after `first_step`, left by a run that got further before it died, are dropped."""
         self._active = jax.process_index() == 0
         if not self._active:
             return
-        self._workdir = workdir
-        self._path = workdir / "metrics.jsonl"
+        self._workdir, self._path = workdir, workdir / "metrics.jsonl"
         _drop_after(self._path, first_step)
-        self._events = SummaryWriter(str(workdir), purge_step=first_step + 1, write_to_disk=True)
-        self._bar = tqdm(total=last_step, initial=first_step, unit="step", dynamic_ncols=True, mininterval=0.5)
+        self._events = _make_events(workdir, first_step)
+        self._bar = _make_bar(first_step, last_step)
 
     def advance(self) -> None:
         """One more step is done."""
-        if self._active:
+        if self._active and self._bar is not None:
             self._bar.update()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -39,30 +44,53 @@ class Reports:
             return
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
-        text = [f"{name} {values[name]:.4g}" for name in ("loss", "images_per_s") if name in values]
-        self._bar.set_postfix_str(", ".join(text).replace("images_per_s", "images/s"), refresh=False)
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+        shown = {"loss": values["loss"], "images/s": values.get("images_per_s")}
+        text = ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+        else:
+            logger.info("step %d: %s", step, text)
 
     def grid(self, step: int, image: np.ndarray) -> None:
         """A sample grid (H, W, C) uint8, as `grids/STEP.png` and in the events."""
         if not self._active:
             return
-        folder = self._workdir / "grids"
-        folder.mkdir(exist_ok=True)
-        Image.fromarray(image.squeeze()).save(folder / f"{step:08d}.png")
-        self._events.add_image("samples", image, step, dataformats="HWC")
+        if importlib.util.find_spec("PIL") is not None:
+            from PIL import Image
 
-    def message(self, text: str) -> None:
-        """A line above the progress bar."""
-        if self._active:
-            self._bar.write(text)
+            folder = self._workdir / "grids"
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(image.squeeze()).save(folder / f"{step:08d}.png")
+        if self._events is not None:
+            self._events.add_image("samples", image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Ends the files."""
-        if self._active:
+        if not self._active:
+            return
+        if self._bar is not None:
             self._bar.close()
+        if self._events is not None:
             self._events.close()
+
+
+def _make_events(workdir: Path, first_step: int) -> Any:
+    if importlib.util.find_spec("tensorboardX") is None:
+        return None
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(workdir), purge_step=first_step + 1)
+
+
+def _make_bar(first_step: int, last_step: int) -> Any:
+    if importlib.util.find_spec("tqdm") is None:
+        return None
+    from tqdm import tqdm
+
+    return tqdm(total=last_step, initial=first_step, unit="step", dynamic_ncols=True, mininterval=0.5)
 
 
 def _drop_after(path: Path, step: int) -> None:

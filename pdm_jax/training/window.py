@@ -43,8 +43,8 @@ class Window:
         self._paused += time.perf_counter() - start
 
     def newest(self) -> dict[str, float]:
-        """The metrics of the last step; waits for it."""
-        return {name: float(value) for name, value in jax.device_get(self._last).items()}
+        """The metrics of the last step, if there was one; waits for it."""
+        return {name: float(value) for name, value in (jax.device_get(self._last) or {}).items()}
 
     def take(self) -> dict[str, float]:
         """Means since the last call, images/s and ms a step; waits for the last step."""
