@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,23 +12,50 @@ import numpy as np
 from pdm_jax.errors import UserError
 
 Shape = tuple[int, ...]
-_LISTED = 24  # a file of another network differs everywhere; more names than this say nothing new
+_LISTED = 20  # of each kind: a file of another network differs everywhere, and more names say nothing new
+
+
+@dataclasses.dataclass
+class _Differences:
+    """What does not fit, as texts."""
+
+    misshapen: list[str] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
+    surplus: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, got: tuple[str, Shape] | None, wanted: tuple[str, Shape] | None) -> None:
+        """Notes a tensor by what the file has and what the network wants in its place; None is nothing."""
+        if got is None:
+            self.missing.append(f"{wanted[0]} (wanted {wanted[1]})")
+        elif wanted is None:
+            self.surplus.append(f"{got[0]} (got {got[1]})")
+        else:
+            name = got[0] if got[0] == wanted[0] else f"{got[0]} as {wanted[0]}"
+            self.misshapen.append(f"{name} (got {got[1]}, wanted {wanted[1]})")
+
+    def refuse(self) -> None:
+        """Raises a `UserError` that lists everything, if there is anything."""
+        kinds = {name: texts for name, texts in vars(self).items() if texts}
+        if kinds:
+            lists = "; ".join(f"{len(texts)} {name}: {_join(texts)}" for name, texts in kinds.items())
+            raise UserError(
+                f"the file does not hold the weights of this network: {lists}. "
+                "Check that the config is the one that the file was trained with"
+            )
 
 
 def match_names(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Shape]) -> None:
     """Checks tensors that go by name.
 
     Raises:
-      UserError: lists every name that is missing, surplus or misshapen.
+      UserError: lists the names that are misshapen, missing or surplus.
     """
-    problems = [_missing(name, shape) for name, shape in wanted.items() if name not in tensors]
-    problems += [_surplus(name, tensor.shape) for name, tensor in tensors.items() if name not in wanted]
-    problems += [
-        _misshapen(name, tensors[name].shape, shape)
-        for name, shape in wanted.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    _refuse(problems)
+    differences = _Differences()
+    for name in [*wanted, *(name for name in tensors if name not in wanted)]:
+        got = tensors[name].shape if name in tensors else None
+        if got != wanted.get(name):
+            differences.add(None if got is None else (name, got), (name, wanted[name]) if name in wanted else None)
+    differences.refuse()
 
 
 def match_positions(tensors: Sequence[tuple[str, np.ndarray]], wanted: Sequence[tuple[str, Shape]]) -> None:
@@ -36,44 +65,21 @@ def match_positions(tensors: Sequence[tuple[str, np.ndarray]], wanted: Sequence[
     so that the error names the one tensor and not the hundred behind it.
 
     Raises:
-      UserError: lists what is missing, surplus or misshapen.
+      UserError: lists what is misshapen, missing or surplus.
     """
-    got_shapes, wanted_shapes = [tensor.shape for _, tensor in tensors], [shape for _, shape in wanted]
+    got = [(name, tensor.shape) for name, tensor in tensors]
+    got_shapes, wanted_shapes = [shape for _, shape in got], [shape for _, shape in wanted]
     if got_shapes == wanted_shapes:
         return
-    problems = []
+    differences = _Differences()
     matcher = difflib.SequenceMatcher(None, got_shapes, wanted_shapes, autojunk=False)
     for kind, i, i_end, j, j_end in matcher.get_opcodes():
-        if kind == "equal":
-            continue
-        pairs = min(i_end - i, j_end - j)
-        problems += [
-            _misshapen(f"{tensors[i + n][0]} (here {wanted[j + n][0]})", got_shapes[i + n], wanted_shapes[j + n])
-            for n in range(pairs)
-        ]
-        problems += [_surplus(tensors[n][0], got_shapes[n]) for n in range(i + pairs, i_end)]
-        problems += [_missing(*wanted[n]) for n in range(j + pairs, j_end)]
-    _refuse(problems)
+        if kind != "equal":
+            for pair in itertools.zip_longest(got[i:i_end], wanted[j:j_end]):
+                differences.add(*pair)
+    differences.refuse()
 
 
-def _missing(name: str, wanted: Shape) -> str:
-    return f"{name} is missing (wanted {wanted})"
-
-
-def _surplus(name: str, got: Shape) -> str:
-    return f"{name} is surplus (got {got})"
-
-
-def _misshapen(name: str, got: Shape, wanted: Shape) -> str:
-    return f"{name} is misshapen (got {got}, wanted {wanted})"
-
-
-def _refuse(problems: list[str]) -> None:
-    if not problems:
-        return
-    listed = "; ".join(problems[:_LISTED])
-    rest = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
-    raise UserError(
-        f"the file does not hold the weights of this network ({len(problems)} differ): {listed}{rest}. "
-        "Check that the config is the one that the file was trained with"
-    )
+def _join(texts: list[str]) -> str:
+    more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
+    return ", ".join(texts[:_LISTED]) + more
