@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's chatter
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pdm_jax").setLevel(logging.INFO)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs tracebacks of what it raises as well
     arguments, overrides = separate_overrides(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser().parse_args(arguments)
@@ -33,10 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from pdm_jax.cli import data, info, sample, train
+    from pdm_jax.cli import data, info, sample, train, weights
 
     parser = argparse.ArgumentParser(prog="pdm", description="Patch-based image diffusion in JAX.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (train, sample, info, data):
         command.add_parser(subparsers)
+    weights.add_parsers(subparsers)
     return parser

@@ -45,7 +45,7 @@ def sample(
     before_step: StateMap | None = None,
     after_step: StateMap | None = None,
 ) -> Samples:
-    """Runs a sampler over `timesteps` as one scan; call it inside one jit.
+    """Runs a sampler over `timesteps` as one scan, inside one jit; raises `UserError` for arguments that do not fit.
 
     Args:
       timesteps: [N] ascending, from `strides.timesteps`.
@@ -57,9 +57,6 @@ def sample(
       every: keep the state after each `every` steps, and the final one; only these K = ceil(N / every) are stored.
       step_key: one key, from which each step's `Step.key` is made for wrappers that need randomness.
       before_step, after_step: map the state before and after each step, for example to keep a known region.
-
-    Raises:
-      UserError: a noisy sampler without keys and noises, or an impossible `every`.
     """
     _check(sampler, keys, noises, every)
     table = sampler.table(process, timesteps, last_alpha)
