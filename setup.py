@@ -9,7 +9,7 @@ OWNER = ["tensorflow-datasets>=4.9.9", "grain>=0.2.18", "ml-collections>=1.0", "
 TOOLS = [
     "h5py>=3.10",
     "pillow>=10.1",
-    "safetensors>=0.4",
+    "safetensors>=0.5",
     "scikit-image>=0.24",
     "scikit-learn>=1.4",
     "tensorboardX>=2.6",
