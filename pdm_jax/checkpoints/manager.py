@@ -10,9 +10,11 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import os
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ class Checkpoints:
     def __init__(self, workdir: str | Path, config: CheckpointConfig | None = None):
         """Opens the checkpoints of a run for reading, or with `config` also for writing."""
         self.directory = _directory(workdir)
+        self._open = contextlib.ExitStack()
         writable = config is not None
         if writable:
             keep = [policies.LatestN(config.keep_last)]
@@ -54,6 +57,7 @@ class Checkpoints:
         with self._disk_errors():
             if writable:
                 self.directory.mkdir(parents=True, exist_ok=True)
+                self._open.enter_context(_hushed())
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=_ITEMS)
 
     def __enter__(self) -> Checkpoints:
@@ -90,7 +94,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Ends pending writes; raises as `save` does."""
-        with self._disk_errors():
+        with self._open, self._disk_errors():
             self._manager.close()
 
     def config(self, step: int | None = None) -> dict[str, Any]:
@@ -154,16 +158,18 @@ class Checkpoints:
         """Turns what a full or forbidden disk raises, in this thread or the writing one, into one line."""
         try:
             yield
+            return
         except UserError:
             raise
         except Exception as error:
             cause = _os_error(error)
             if cause is None:
                 raise
-            raise UserError(
-                f"cannot write checkpoints to {self.directory}: {cause}; complete earlier checkpoints are kept. "
-                "Free space or choose another --workdir, then run the same command to go on"
-            ) from error
+        # Raised out here, it holds no frames of the failed write: they end while what they print is silenced.
+        raise UserError(
+            f"cannot write checkpoints to {self.directory}: {cause}; complete earlier checkpoints are kept. "
+            "Free space or choose another --workdir, then run the same command to go on"
+        )
 
 
 def _directory(workdir: str | Path) -> Any:
@@ -176,18 +182,23 @@ def _directory(workdir: str | Path) -> Any:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Silences the reads that go on in orbax's closed event loop after the first one has failed."""
+    """Silences the reads or writes that go on in orbax's closed event loop after the first one has failed."""
     asyncio_logger, hook = logging.getLogger("asyncio"), sys.unraisablehook
     disabled = asyncio_logger.disabled
+    asyncio_logger.disabled, sys.unraisablehook = True, lambda unraisable: _report_unless_closed(unraisable, hook)
     try:
         yield
     except Exception:
-        asyncio_logger.disabled, sys.unraisablehook = True, lambda _: None
-        time.sleep(0.5)  # the other reads end
+        time.sleep(0.5)  # the others end
         raise
     finally:
         gc.collect()
         asyncio_logger.disabled, sys.unraisablehook = disabled, hook
+
+
+def _report_unless_closed(unraisable: Any, report: Callable[[Any], None]) -> None:
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        report(unraisable)
 
 
 def _os_error(error: BaseException | None) -> str | None:
@@ -195,8 +206,7 @@ def _os_error(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
-        for phrase in ("No space left on device", "Permission denied", "Read-only file system", "Disk quota exceeded"):
-            if phrase in str(error):
-                return phrase
+        if match := re.search(r"os_error_code='(\d+)'", str(error)):  # how tensorstore says it
+            return os.strerror(int(match[1]))
         error = error.__cause__ or error.__context__
     return None

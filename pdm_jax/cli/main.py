@@ -17,7 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's chatter
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pdm_jax").setLevel(logging.INFO)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs tracebacks of what it raises as well
+    for name in ("absl", "asyncio"):  # orbax raises what its threads also log, with a traceback each
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     arguments, overrides = separate_overrides(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser().parse_args(arguments)

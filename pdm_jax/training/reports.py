@@ -6,16 +6,19 @@ installed, as on a bare accelerator image.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from pdm_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class Reports:
         """Numbers of the steps up to `step`."""
         if not self._active:
             return
-        with self._path.open("a") as file:
+        with _one_line(self._workdir), self._path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         if self._events is not None:
             for name, value in values.items():
@@ -62,8 +65,9 @@ class Reports:
             from PIL import Image
 
             folder = self._workdir / "grids"
-            folder.mkdir(exist_ok=True)
-            Image.fromarray(image.squeeze()).save(folder / f"{step:08d}.png")
+            with _one_line(self._workdir):
+                folder.mkdir(exist_ok=True)
+                Image.fromarray(image.squeeze()).save(folder / f"{step:08d}.png")
         if self._events is not None:
             self._events.add_image("samples", image, step, dataformats="HWC")
 
@@ -74,7 +78,19 @@ class Reports:
         if self._bar is not None:
             self._bar.close()
         if self._events is not None:
-            self._events.close()
+            with contextlib.suppress(OSError):  # a full disk has been reported, or is when the checkpoint is written
+                self._events.close()
+
+
+@contextlib.contextmanager
+def _one_line(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write reports to {workdir}: {error.strerror}; the last complete checkpoint is kept. "
+            "Free space, then run the same command to go on"
+        ) from error
 
 
 def _make_events(workdir: Path, first_step: int) -> Any:
