@@ -101,12 +101,16 @@ class Checkpoints:
         """The config of a step, by default of the newest whose config can be read.
 
         Raises:
-          UserError: there is none.
+          UserError: there is none, or not this step.
         """
+        if step is not None:
+            self._check_step(step)
         for candidate in reversed(self.steps() if step is None else [step]):
             with contextlib.suppress(Exception):
                 return self._restore(candidate, config=ocp.args.JsonRestore())["config"]
-        raise UserError(f"{self.directory} holds no checkpoint; train one with: pdm train --config=... --workdir=...")
+        raise UserError(
+            f"{self.directory} holds no checkpoint that can be read; train one with: pdm train --config=... --workdir=..."
+        )
 
     def restore(self, template: Any, *, step: int | None = None, partial: bool = False) -> Restored:
         """The newest sound step, or `step`, laid out as `template` says.
@@ -119,12 +123,10 @@ class Checkpoints:
         Raises:
           UserError: there is no such step, or none that can be read.
         """
-        steps = self.steps() if step is None else [step]
-        if not steps or steps[0] not in self.steps():
-            have = ", ".join(map(str, self.steps())) or "none"
-            raise UserError(f"{self.directory} has no checkpoint {'' if step is None else step}; it has: {have}")
-        reason = ""
-        for candidate in reversed(steps):
+        if step is not None:
+            self._check_step(step)
+        reason = "there is none"
+        for candidate in reversed(self.steps() if step is None else [step]):
             try:
                 with _hushed():
                     return self._read(candidate, template, partial)
@@ -142,6 +144,11 @@ class Checkpoints:
             source.rename(target)
             logger.warning("the damaged checkpoint %d is now %s", step, target)
         self._manager.reload()
+
+    def _check_step(self, step: int) -> None:
+        if step not in self.steps():
+            have = ", ".join(map(str, self.steps())) or "none"
+            raise UserError(f"{self.directory} has no checkpoint {step}; it has: {have}")
 
     def _read(self, step: int, template: Any, partial: bool) -> Restored:
         restore_args = ocp.checkpoint_utils.construct_restore_args(template)
