@@ -52,7 +52,7 @@ def get_config(variant: str = "P4") -> ConfigDict:
 def smoke(config: ConfigDict) -> ConfigDict:
     """The same run cut down to two steps on a CPU."""
     config.data.update(source="builtin:photos", image_size=32, crop="random", batch_size=8)
-    config.model.network.update(width=config.model.network.width // 2, num_blocks=1)
+    config.model.network.update(width=16 * config.model.patch_size, num_blocks=1)
     config.loss.vlb_weight = 1.0
     config.train.update(num_steps=2, log_every=1, grid_every=2)
     config.train.grid_size = 4

@@ -76,8 +76,14 @@ class Attention(nnx.Module):
         batch, height, width, channels = x.shape
         qkv = self.qkv(self.norm(x)).reshape(batch, height * width, 3, -1, self.head_dim)
         q, k, v = (qkv[:, :, i] for i in range(3))  # each (B, H W, heads, head_dim)
-        h = jax.nn.dot_product_attention(q, k, v)  # scaled by head_dim ** -0.5, softmax in float32
-        return x + self.out(h.reshape(batch, height, width, channels))
+        return x + self.out(attend(q, k, v).reshape(batch, height, width, channels))
+
+
+def attend(q: Array, k: Array, v: Array) -> Array:
+    """softmax(q k / sqrt(D)) v for q, k, v (B, T, heads, D), the softmax in float32."""
+    scale = q.shape[-1] ** -0.25  # on both sides, so that no product leaves bfloat16's precision behind
+    logits = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k * scale, preferred_element_type=jnp.float32)
+    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(logits).astype(v.dtype), v)
 
 
 class Down(nnx.Module):

@@ -1,0 +1,60 @@
+"""Every config in configs/ is a whole run: it builds, has the official size, and its smoke variant trains."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from pdm_jax.cli.config_files import load_config
+from pdm_jax.cli.main import main
+from pdm_jax.networks import count_params
+from pdm_jax.systems import make_system
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SIZES = {
+    "pdm/church256.py": 121_416_544,
+    "pdm/church256.py:P2": 122_916_120,
+    "pdm/church256.py:P4": 121_416_544,
+    "pdm/church256.py:P8": 121_011_584,
+    "pdm/ffhq1024.py": 162_645_344,
+    "quickstart.py": 2_727_752,
+    "quickstart.py:fast": 2_727_752,
+}
+SMOKES = [
+    "pdm/church256.py:P2,smoke",
+    "pdm/church256.py:P4,smoke",
+    "pdm/church256.py:P8,smoke",
+    "pdm/ffhq1024.py:smoke",
+    "quickstart.py:smoke",
+]
+
+
+def test_no_config_is_forgotten_here():
+    files = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.py")}
+    assert files == {name.split(":")[0] for name in SIZES} == {name.split(":")[0] for name in SMOKES}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_model_has_the_size_its_note_gives(name):
+    system = make_system(load_config(str(CONFIGS / name)))
+    assert count_params(system.shapes) == SIZES[name]
+    assert f"{SIZES[name]:,}" in (CONFIGS / name.split(":")[0]).read_text()
+
+
+@pytest.mark.parametrize("name", SMOKES)
+def test_the_smoke_variant_builds(name):
+    config = load_config(str(CONFIGS / name))
+    assert config.train.num_steps <= 4
+    assert count_params(make_system(config).shapes) < 50_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Some donated buffers")
+@pytest.mark.parametrize("name", SMOKES)
+def test_the_smoke_variant_trains_and_samples(name, tmp_path):
+    with jax.numpy_dtype_promotion("standard"):
+        run = f"--workdir={tmp_path / 'run'}"
+        assert main(["train", f"--config={CONFIGS / name}", run]) == 0
+        assert main(["sample", run, "--num=2", f"--out={tmp_path / 'x.png'}"]) == 0
+    assert (tmp_path / "x.png").stat().st_size > 100
+    assert list((tmp_path / "run/grids").iterdir())
