@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def separate_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits a command line into what argparse understands and the `--config.x.y=value` arguments."""
+    """Splits a command line into what argparse understands and the `--config.x.y=value` arguments.
+
+    Raises:
+      UserError: an argument that begins like a setting and is not one.
+    """
     overrides = [argument for argument in argv if argument.startswith("--config.")]
+    for override in overrides:
+        _split(override)
     return [argument for argument in argv if argument not in overrides], overrides
 
 
@@ -37,10 +44,8 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     """
     values = _run_file(spec)
     for override in overrides:
-        match = re.fullmatch(r"--config\.([\w.]+)=(.*)", override, re.DOTALL)
-        if match is None:
-            raise UserError(f"{override!r} is not understood; expected --config.GROUP.KEY=VALUE")
-        _set(values, match[1].split("."), parse_value(match[2]), override)
+        path, value = _split(override)
+        _set(values, path, value, override)
     return read(Config, values)
 
 
@@ -64,17 +69,29 @@ def _run_file(spec: str) -> dict[str, Any]:
         raise UserError(f"there is no config file {name}; see the files in configs/")
     module_spec = importlib.util.spec_from_file_location(f"pdm_config_{path.stem}", path)
     module = importlib.util.module_from_spec(module_spec)
-    try:
+    with _failures_named(name):
         module_spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{name} does not run: {type(error).__name__}: {error}") from error
     if not hasattr(module, "get_config"):
         raise UserError(f"{name} has no get_config(); see configs/quickstart.py for what a config file is")
     _check_variant(name, variant, getattr(module, "VARIANTS", ()))
-    config = module.get_config(variant) if variant else module.get_config()
-    return config.to_dict()
+    with _failures_named(name):
+        config = module.get_config(variant) if variant else module.get_config()
+    values = config.to_dict() if hasattr(config, "to_dict") else config
+    if not isinstance(values, dict):
+        raise UserError(f"{name}: get_config() gives {type(config).__name__}; expected a ConfigDict or a dict")
+    return values
+
+
+@contextlib.contextmanager
+def _failures_named(name: str) -> Iterator[None]:
+    """Turns whatever a config file raises into one line that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{name} does not run: {type(error).__name__}: {reason}") from error
 
 
 def _check_variant(name: str, variant: str, known: Sequence[str]) -> None:
@@ -83,6 +100,14 @@ def _check_variant(name: str, variant: str, known: Sequence[str]) -> None:
     if unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise UserError(f"{name} has no variant {unknown[0]!r}; {has}")
+
+
+def _split(override: str) -> tuple[list[str], Any]:
+    """The keys and the value of `--config.x.y=value`."""
+    match = re.fullmatch(r"--config((?:\.\w+)+)=(.*)", override, re.DOTALL)
+    if match is None:
+        raise UserError(f"{override!r} is not understood; expected --config.GROUP.KEY=VALUE")
+    return match[1][1:].split("."), parse_value(match[2])
 
 
 def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pdm_jax.cli.config_files import separate_overrides
 from pdm_jax.errors import UserError
@@ -19,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("pdm_jax").setLevel(logging.INFO)
     for name in ("absl", "asyncio"):  # orbax raises what its threads also log, with a traceback each
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    arguments, overrides = separate_overrides(sys.argv[1:] if argv is None else argv)
     try:
+        arguments, overrides = separate_overrides(sys.argv[1:] if argv is None else argv)
         args = _parser().parse_args(arguments)
         if overrides and "overrides" not in args:
             raise UserError(f"{overrides[0]} does not belong to this command")
@@ -33,10 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line; argparse prints the usage as well."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
     from pdm_jax.cli import data, info, sample, train, weights
 
-    parser = argparse.ArgumentParser(prog="pdm", description="Patch-based image diffusion in JAX.")
+    parser = _Parser(prog="pdm", description="Patch-based image diffusion in JAX.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (train, sample, info, data):
         command.add_parser(subparsers)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from pdm_jax import rng
 from pdm_jax.config import SampleConfig
 from pdm_jax.denoisers.guided import guided
-from pdm_jax.denoisers.thresholds import clipped
+from pdm_jax.denoisers.thresholds import clipped, named
 from pdm_jax.diffusion import ancestral, ddim, sample, timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_uint8
@@ -30,10 +30,12 @@ def make_generate(system: System, config: SampleConfig, mesh: Mesh) -> Generate:
     Image i depends on the parameters, keys[i] and labels[i] only, not on the batch it is made in.
 
     Raises:
-      UserError: an unknown sampler or steps that do not exist; guidance of an unconditional model.
+      UserError: a setting of sampling that does not exist; guidance of an unconditional model.
     """
     sampler = _make_sampler(config)
     visited = timesteps(config.steps, system.process.num_steps)
+    named(config.clip)  # this and the table are asked for now to refuse what does not exist before anything is traced
+    sampler.table(system.process, visited, config.last_alpha)
     if config.guidance != 1 and not system.num_classes:
         raise UserError(f"guidance {config.guidance:g} needs a class-conditional model; use 1 (none)")
 

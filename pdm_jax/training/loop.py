@@ -16,7 +16,7 @@ from pdm_jax.config import Config, to_dict
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import grid
 from pdm_jax.parallel import batch_sharding, make_mesh
-from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
+from pdm_jax.pipelines.generate import Generate, choose_labels, generate, make_generate
 from pdm_jax.systems import System, make_system
 from pdm_jax.training.interrupt import StopSignal
 from pdm_jax.training.optimizer import make_optimizer
@@ -58,11 +58,13 @@ def train(
     optimizer = make_optimizer(config.optimizer)
     plan = plan_state(system, optimizer, config.ema, mesh)
     train_step = make_train_step(system, optimizer, config, mesh, plan)
+    grids = make_generate(system, config.sample, mesh)  # compiled when first called
+    labels = choose_labels("cycle", config.train.grid_size, system.num_classes)
     with Checkpoints(workdir, config.checkpoint) as checkpoints, StopSignal() as stop:
         batches = iter(dataset)
         position = begin(config, plan, checkpoints, batches, init_from=init_from, force_config=force_config)
         describe(config, system, dataset, mesh, Path(workdir))
-        run = _Run(config, system, mesh, checkpoints, Path(workdir), position)
+        run = _Run(config, mesh, checkpoints, Path(workdir), position, grids, labels)
         try:
             while run.step < config.train.num_steps and not stop.requested:
                 batch = put(next(batches), mesh)
@@ -92,15 +94,20 @@ class _Run:
     """What happens after each step: averaging, reports, grids and checkpoints, each at its interval."""
 
     def __init__(
-        self, config: Config, system: System, mesh: Mesh, checkpoints: Checkpoints, workdir: Path, position: Position
+        self,
+        config: Config,
+        mesh: Mesh,
+        checkpoints: Checkpoints,
+        workdir: Path,
+        position: Position,
+        grids: Generate,
+        labels: np.ndarray | None,  # of the images in a grid
     ):
         self.config, self.checkpoints = config, checkpoints
         self.state, self.step, self.host_ema = position.state, position.step, position.host_ema
         self.reports = Reports(workdir, first_step=self.step, last_step=config.train.num_steps)
         self.window = Window(config.data.batch_size)
-        self._mesh = mesh
-        self._generate = make_generate(system, config.sample, mesh)  # compiled when first called
-        self._labels = choose_labels("cycle", config.train.grid_size, system.num_classes)
+        self._mesh, self._generate, self._labels = mesh, grids, labels
 
     def after_step(self, state: TrainState, metrics: dict[str, jax.Array], batches: Any, *, last: bool) -> None:
         train = self.config.train

@@ -145,6 +145,7 @@ def test_whatever_ends_a_run_it_goes_on_to_bit_identical_parameters(start, tmp_p
     whole, workdir, random = tmp_path / "whole", tmp_path / "interrupted", np.random.default_rng(0)
     status, log = finish(start(whole))
     assert status == 0, log
+    assert "data: builtin:digits, 1797 images, 4x4x1" in log and f"{NUM_STEPS}/{NUM_STEPS}" in log
 
     kill_after(start, workdir, 2 * SAVE_EVERY + 2, seconds=random.uniform(0, 0.05))
     kill_within_a_save(start, workdir)
