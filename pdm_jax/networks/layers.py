@@ -7,25 +7,26 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pdm_jax.errors import UserError
+from pdm_jax.ops.convolution import convolve
 from pdm_jax.types import Array
 
 glorot = nnx.initializers.glorot_uniform()
 zeros = nnx.initializers.zeros_init()
 
 
+class Conv3x3(nnx.Conv):
+    """A 3x3 convolution with SAME padding and a bias."""
+
+    def __call__(self, x: Array) -> Array:
+        """x (B, H, W, C_in) to (B, H / stride, W / stride, C)."""
+        x, kernel, bias = self.promote_dtype((x, self.kernel[...], self.bias[...]), dtype=self.dtype)
+        return convolve(x, kernel, self.strides) + bias[None, None, None]
+
+
 def conv3x3(in_features: int, out_features: int, *, stride: int = 1, zero_init: bool = False, dtype, rngs: nnx.Rngs):
     """A 3x3 convolution with SAME padding; stride 2 on even sizes pads 0 before and 1 after."""
     kernel_init = zeros if zero_init else glorot
-    return nnx.Conv(
-        in_features,
-        out_features,
-        (3, 3),
-        strides=stride,
-        padding="SAME",
-        kernel_init=kernel_init,
-        dtype=dtype,
-        rngs=rngs,
-    )
+    return Conv3x3(in_features, out_features, (3, 3), strides=stride, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
 
 
 def dense(in_features: int, out_features: int, *, zero_init: bool = False, dtype, rngs: nnx.Rngs) -> nnx.Linear:
