@@ -1,25 +1,29 @@
 """The config groups as frozen dataclasses, read strictly from plain nested mappings.
 
 Config files make an `ml_collections.ConfigDict`; it crosses into the package once, through `read`.
-An unknown, missing or mistyped key is a `UserError` that names it. A field marked with `_free` may
-differ between a run and its continuation: it changes what is reported, kept or when the run ends, never the
+An unknown or missing key, or a value of a wrong type or out of range, is a `UserError` that names it. A field marked
+`free` may differ between a run and its continuation: it changes what is reported, kept or when the run ends, never the
 numbers of a training step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdm_jax.errors import UserError
 
+_NEEDED = dataclasses.MISSING
 
-def _free(default: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"free": True})
+
+def _field(default: Any = _NEEDED, *, free: bool = False, least: float | None = None, most: float | None = None) -> Any:
+    """A field with what `read` and `differences` need to know of it; `least` and `most` are allowed themselves."""
+    return dataclasses.field(default=default, metadata={"free": free, "least": least, "most": most})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +31,16 @@ class DataConfig:
     """Where images come from and how they become (image_size, image_size, channels) uint8 arrays."""
 
     source: str  # builtin:digits | builtin:photos | folder:PATH | zip:PATH | arrayrecord:PATTERN | tfds:NAME
-    image_size: int
-    batch_size: int  # over all devices and hosts
+    image_size: int = _field(least=1)
+    batch_size: int = _field(least=1)  # over all devices and hosts
     channels: int = 3  # 3 (RGB) or 1 (grey)
     split: str = "train"  # which part, where the source has parts (tfds)
     crop: str = "center"  # center | random
-    min_crop: float = 0.8  # random crop: the smallest part of the shorter side that is kept, in (0, 1]
+    min_crop: float = _field(
+        0.8, least=0.01, most=1
+    )  # random crop: the smallest part of the shorter side that is kept, in (0, 1]
     flip: bool = False  # mirror left-right with probability 1/2
-    num_workers: int = _free(0)  # decoding processes; 0 decodes in threads
+    num_workers: int = _field(0, free=True, least=0)  # decoding processes; 0 decodes in threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +48,9 @@ class DiffusionConfig:
     """The noise process."""
 
     schedule: str = "linear"  # linear | cosine | ldm_linear | sqrt_linear | sqrt | constant
-    num_steps: int = 1000  # T
-    beta_min: float = 1e-4
-    beta_max: float = 0.02
+    num_steps: int = _field(1000, least=1)  # T
+    beta_min: float = _field(1e-4, least=0, most=1)
+    beta_max: float = _field(0.02, least=0, most=1)
     dtype: str = "float64"  # in which the tables are computed: float64 | float32 (as some official programs)
     last_alpha: str = "one"  # alpha_bar before t=0 in the posterior: one | first (alpha_bar of t=0, as PDM)
 
@@ -55,9 +61,9 @@ class ModelConfig:
 
     system: str  # a module of pdm_jax.systems: pdm
     network: Mapping[str, Any]  # the network's own keyword arguments
-    patch_size: int = 1  # P: pixels moved to channels
+    patch_size: int = _field(1, least=1)  # P: pixels moved to channels
     prediction: str = "x0"  # what the network puts out: x0 | eps | v
-    num_classes: int = 0  # 0 is unconditional
+    num_classes: int = _field(0, least=0)  # 0 is unconditional
     dtype: str = "float32"  # compute: float32 | bfloat16
 
 
@@ -67,31 +73,33 @@ class LossConfig:
 
     kind: str = "sqrt_snr"  # sqrt_snr (pixel sum of the x0 error times sqrt(SNR), PDM) | mse (pixel mean)
     target: str = "x0"  # which error: x0 | eps | v (sqrt_snr: x0)
-    vlb_weight: float = 0.0  # of L_vlb (pixel sum, nats). PDM's own balance is its batch size per replica.
+    vlb_weight: float = _field(
+        0.0, least=0
+    )  # of L_vlb (pixel sum, nats). PDM's own balance is its batch size per replica.
     t_min: int = 0  # training steps are uniform in [t_min, t_max)
     t_max: int = 1000
-    label_dropout: float = 0.0  # probability that a label becomes the null label
+    label_dropout: float = _field(0.0, least=0, most=1)  # probability that a label becomes the null label
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """Adam with linear warm-up from 0, then constant."""
 
-    learning_rate: float = 1e-4
-    warmup_steps: int = 0
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-7
-    clip_norm: float | None = None  # largest global gradient norm
-    accumulation: int = 1  # micro-batches a step; the batch must divide by it
+    learning_rate: float = _field(1e-4, least=0)
+    warmup_steps: int = _field(0, least=0)
+    b1: float = _field(0.9, least=0, most=1)
+    b2: float = _field(0.999, least=0, most=1)
+    eps: float = _field(1e-7, least=0)
+    clip_norm: float | None = _field(None, least=0)  # largest global gradient norm
+    accumulation: int = _field(1, least=1)  # micro-batches a step; the batch must divide by it
 
 
 @dataclasses.dataclass(frozen=True)
 class EmaConfig:
     """Averaged weights: ema = decay * ema + (1 - decay) * params whenever step % every == 0."""
 
-    decay: float = 0.9999
-    every: int = 1
+    decay: float = _field(0.9999, least=0, most=1)
+    every: int = _field(1, least=1)
     place: str = "device"  # device | host (one copy in host memory, as PDM)
 
 
@@ -99,39 +107,39 @@ class EmaConfig:
 class CheckpointConfig:
     """When a checkpoint is written and how long it is kept."""
 
-    save_every: int = _free(1000)
-    keep_last: int = _free(3)
-    keep_every: int | None = _free(None)  # also keep each multiple of this for ever
+    save_every: int = _field(1000, free=True, least=1)
+    keep_last: int = _field(3, free=True, least=1)
+    keep_every: int | None = _field(None, free=True, least=1)  # also keep each multiple of this for ever
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """The length of a run and what it reports."""
 
-    num_steps: int = _free(1000)
-    log_every: int = _free(100)
-    grid_every: int | None = _free(None)  # sample grid every so many steps; None is never
-    grid_size: int = _free(16)  # images in the grid
+    num_steps: int = _field(1000, free=True, least=1)
+    log_every: int = _field(100, free=True, least=1)
+    grid_every: int | None = _field(None, free=True, least=1)  # sample grid every so many steps; None is never
+    grid_size: int = _field(16, free=True, least=1)  # images in the grid
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """Defaults of sampling; each has a flag of `pdm sample`."""
 
-    sampler: str = _free("ancestral")  # ancestral | ddim
-    steps: str = _free("250")  # a count, sections "90,60,60,20,20", "ddim50", "uniform50" or "quad50"
-    eta: float = _free(0.0)  # DDIM's noise: 0 is deterministic, 1 is as noisy as ancestral
-    last_alpha: str = _free("one")  # alpha_bar that the last step goes to: one | first
-    clip: str = _free("none")  # of x0, at each step: none | static (to [-1, 1]) | dynamic (percentile)
-    guidance: float = _free(1.0)  # w in uncond + w (cond - uncond); 1 is none
+    sampler: str = _field("ancestral", free=True)  # ancestral | ddim
+    steps: str = _field("250", free=True)  # a count, sections "90,60,60,20,20", "ddim50", "uniform50" or "quad50"
+    eta: float = _field(0.0, free=True)  # DDIM's noise: 0 is deterministic, 1 is as noisy as ancestral
+    last_alpha: str = _field("one", free=True)  # alpha_bar that the last step goes to: one | first
+    clip: str = _field("none", free=True)  # of x0, at each step: none | static (to [-1, 1]) | dynamic (percentile)
+    guidance: float = _field(1.0, free=True)  # w in uncond + w (cond - uncond); 1 is none
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
     """How devices are arranged; at most one entry may be -1 (all that are left)."""
 
-    data: int = _free(-1)
-    fsdp: int = _free(1)
+    data: int = _field(-1, free=True)
+    fsdp: int = _field(1, free=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +156,7 @@ class Config:
     checkpoint: CheckpointConfig = CheckpointConfig()
     sample: SampleConfig = SampleConfig()
     mesh: MeshConfig = MeshConfig()
-    seed: int = 0
+    seed: int = _field(0, least=0, most=2**32 - 1)
 
 
 def read(cls: type, mapping: Mapping[str, Any], path: str = "config") -> Any:
@@ -167,10 +175,12 @@ def read(cls: type, mapping: Mapping[str, Any], path: str = "config") -> Any:
             raise UserError(f"{path}.{key} is not a config key; {hint}")
     values = {}
     for field in dataclasses.fields(cls):
+        name = f"{path}.{field.name}"
         if field.name in mapping:
-            values[field.name] = _convert(mapping[field.name], hints[field.name], f"{path}.{field.name}")
+            values[field.name] = convert(mapping[field.name], hints[field.name], name)
+            _check_range(values[field.name], field.metadata, name)
         elif field.default is dataclasses.MISSING:
-            raise UserError(f"{path}.{field.name} is missing; set it in the config file")
+            raise UserError(f"{name} is missing; set it in the config file")
     return cls(**values)
 
 
@@ -205,25 +215,60 @@ def _names(cls: type) -> str:
     return ", ".join(field.name for field in dataclasses.fields(cls))
 
 
-def _convert(value: Any, hint: Any, path: str) -> Any:
-    """Checks `value` against a field's type; an int is taken for a float or a string."""
+def convert(value: Any, hint: Any, path: str) -> Any:
+    """Checks `value` against a type annotation; an int is taken for a float or a string, a list for a tuple.
+
+    Args:
+      hint: a group, a plain type, `Sequence[...]`, `Mapping[...]`, or several of them joined by `|`.
+      path: the place of the value, for the message.
+
+    Raises:
+      UserError: the value is of another type.
+    """
     if dataclasses.is_dataclass(hint):
         return read(hint, value, path)
     if isinstance(hint, types.UnionType):
-        if value is None and type(None) in hint.__args__:
-            return None
-        hint = next(arg for arg in hint.__args__ if arg is not type(None))
-    if typing.get_origin(hint) is not None:  # Mapping[str, Any]
-        if isinstance(value, Mapping):
-            return {key: _plain(item) for key, item in value.items()}
-        raise UserError(f"{path} is {value!r}; expected a group of keys")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise UserError(f"{path} is {value!r}; expected {hint.__name__}")
+        for option in hint.__args__:
+            with contextlib.suppress(UserError):
+                return convert(value, option, path)
+        raise _wrong_type(value, hint, path)
+    origin = typing.get_origin(hint)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if origin is Sequence and isinstance(value, (list, tuple)):
+        return tuple(convert(item, hint.__args__[0], path) for item in value)
+    if isinstance(value, bool) or origin is not None:
+        if hint is bool:
+            return value
+        raise _wrong_type(value, hint, path)
+    if isinstance(value, int) and hint in (float, str):
+        return hint(value)
+    if not isinstance(value, hint):
+        raise _wrong_type(value, hint, path)
     return value
+
+
+def _wrong_type(value: Any, hint: Any, path: str) -> UserError:
+    names = {"NoneType": "None"}
+    options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
+    words = []
+    for option in options:
+        if typing.get_origin(option) is Sequence:
+            words.append(f"a list of {option.__args__[0].__name__}")
+        elif typing.get_origin(option) is Mapping:
+            words.append("a group of keys")
+        else:
+            words.append(names.get(option.__name__, option.__name__))
+    return UserError(f"{path} is {value!r}; expected {' or '.join(words)}")
+
+
+def _check_range(value: Any, metadata: Mapping[str, Any], path: str) -> None:
+    least, most = metadata.get("least"), metadata.get("most")
+    if value is None or ((least is None or value >= least) and (most is None or value <= most)):
+        return
+    raise UserError(
+        f"{path} is {value}; expected " + (f"{least} to {most}" if most is not None else f"at least {least}")
+    )
 
 
 def _plain(value: Any) -> Any:

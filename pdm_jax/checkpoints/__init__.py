@@ -2,3 +2,5 @@
 
 from pdm_jax.checkpoints.manager import Checkpoints as Checkpoints
 from pdm_jax.checkpoints.manager import Restored as Restored
+from pdm_jax.checkpoints.paths import locate as locate
+from pdm_jax.checkpoints.paths import open_workdir as open_workdir

@@ -67,6 +67,8 @@ def _run_file(spec: str) -> dict[str, Any]:
     path = Path(name)
     if not path.is_file():
         raise UserError(f"there is no config file {name}; see the files in configs/")
+    if path.suffix != ".py":
+        raise UserError(f"{name} is no config file; expected a .py file like configs/quickstart.py")
     module_spec = importlib.util.spec_from_file_location(f"pdm_config_{path.stem}", path)
     module = importlib.util.module_from_spec(module_spec)
     with _failures_named(name):

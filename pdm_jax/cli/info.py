@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
@@ -20,12 +21,16 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the report; returns the exit status."""
-    from pdm_jax.checkpoints import Checkpoints
+    from pdm_jax.checkpoints import Checkpoints, locate
     from pdm_jax.config import Config, read, to_dict
     from pdm_jax.networks import count_params
     from pdm_jax.systems import make_system
 
-    workdir, only = _locate(Path(args.path))
+    workdir, only = locate(args.path)
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(
+            f"{workdir} is not a workdir: it has no checkpoints/ folder; expected what pdm train --workdir made"
+        )
     with Checkpoints(workdir) as checkpoints:
         steps = [only] if only is not None else checkpoints.steps()
         config = read(Config, checkpoints.config(only))
@@ -45,20 +50,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _locate(path: Path) -> tuple[Path, int | None]:
-    """The workdir, and the step where one checkpoint is named."""
-    if path.name.isdecimal() and path.parent.name == "checkpoints":
-        if not path.is_dir():
-            raise UserError(f"there is no checkpoint {path}")
-        return path.parent.parent, int(path.name)
-    path = path.parent if path.name == "checkpoints" else path
-    if not (path / "checkpoints").is_dir():
-        raise UserError(
-            f"{path} is not a workdir: it has no checkpoints/ folder; expected what pdm train --workdir made"
-        )
-    return path, None
-
-
 def _last_metrics(path: Path) -> dict[str, float] | None:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return json.loads(lines[-1]) if lines else None
+    """The newest report that is whole; a killed run may have cut the last one short."""
+    for line in reversed(path.read_text().splitlines() if path.exists() else []):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(line)
+    return None

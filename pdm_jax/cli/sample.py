@@ -42,20 +42,22 @@ def run(args: argparse.Namespace) -> int:
 
     from pdm_jax.checkpoints import Checkpoints
     from pdm_jax.cli.output import check_output, write_images
-    from pdm_jax.config import Config, read
+    from pdm_jax.config import Config, MeshConfig, read
+    from pdm_jax.diffusion import timesteps
     from pdm_jax.errors import UserError
     from pdm_jax.parallel import make_mesh, param_shardings, with_shardings
     from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
     from pdm_jax.systems import make_system
 
-    if args.num < 1 or args.batch_size < 1:
-        raise UserError("--num and --batch-size must be at least 1")
+    if args.num < 1 or args.batch_size < 1 or not 0 <= args.seed < 2**32:
+        raise UserError("--num and --batch-size must be at least 1, and --seed from 0 to 2**32 - 1")
     out = Path(args.out)
     with Checkpoints(args.workdir) as checkpoints:
         config = read(Config, checkpoints.config(args.step))
-        system, mesh = make_system(config), make_mesh(config.mesh)
+        system, mesh = make_system(config), make_mesh(MeshConfig())
         settings = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
-        make = make_generate(system, dataclasses.replace(config.sample, **settings), mesh)
+        sampling = dataclasses.replace(config.sample, **settings)
+        make = make_generate(system, sampling, mesh)
         labels = choose_labels(args.labels, args.num, system.num_classes)
         check_output(out)
         shapes = with_shardings(system.shapes, param_shardings(mesh, system.shapes))
@@ -70,5 +72,8 @@ def run(args: argparse.Namespace) -> int:
             bar.update(len(batch))
     if jax.process_index() == 0:
         write_images(out, np.concatenate(images), labels)
-        print(f"{args.num} images of step {restored.step} in {time.perf_counter() - start:.1f} s: {out}")
+        seconds, steps = time.perf_counter() - start, len(timesteps(sampling.steps, system.process.num_steps))
+        print(
+            f"{out}: {args.num} images of checkpoint {restored.step}, {steps} {sampling.sampler} steps, {seconds:.1f} s"
+        )
     return 0

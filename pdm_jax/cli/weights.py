@@ -48,7 +48,7 @@ def run_import(args: argparse.Namespace) -> int:
     import jax
 
     from pdm_jax.checkpoints import Checkpoints
-    from pdm_jax.config import to_dict
+    from pdm_jax.config import MeshConfig, to_dict
     from pdm_jax.interop import pdm_files
     from pdm_jax.interop.pdm import TORCH_NORM_EPS
     from pdm_jax.networks import count_params
@@ -71,7 +71,7 @@ def run_import(args: argparse.Namespace) -> int:
     with Checkpoints(args.workdir, config.checkpoint) as checkpoints:
         if checkpoints.steps():
             raise UserError(f"{args.workdir} already holds checkpoints; choose a new --workdir")
-        plan = plan_state(system, make_optimizer(config.optimizer), config.ema, make_mesh(config.mesh))
+        plan = plan_state(system, make_optimizer(config.optimizer), config.ema, make_mesh(MeshConfig()))
         state = plan.init(jax.random.key(config.seed)).as_dict()
         checkpoints.save(0, state | {"params": weights, "ema": weights}, {}, to_dict(config))
     print(f"{args.workdir}: {count_params(weights):,} parameters of {args.file} as step 0")
@@ -81,7 +81,7 @@ def run_import(args: argparse.Namespace) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Exports; returns the exit status."""
     from pdm_jax.checkpoints import Checkpoints
-    from pdm_jax.config import Config, read
+    from pdm_jax.config import Config, MeshConfig, read
     from pdm_jax.interop import safetensors_files
     from pdm_jax.parallel import make_mesh, param_shardings, with_shardings
     from pdm_jax.systems import make_system
@@ -92,7 +92,7 @@ def run_export(args: argparse.Namespace) -> int:
         stored = checkpoints.config(args.step)
         config = read(Config, stored)
         shapes = make_system(config).shapes
-        shapes = with_shardings(shapes, param_shardings(make_mesh(config.mesh), shapes))
+        shapes = with_shardings(shapes, param_shardings(make_mesh(MeshConfig()), shapes))
         restored = checkpoints.restore({args.weights: shapes}, step=args.step, partial=True)
     tensors = _flatten(restored.state[args.weights])
     metadata = {"config": json.dumps(stored), "weights": args.weights, "step": str(restored.step)}

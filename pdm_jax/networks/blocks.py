@@ -61,7 +61,7 @@ class Attention(nnx.Module):
     """Self-attention over all places of the grid, heads of `head_dim` channels, added to x."""
 
     def __init__(self, features: int, settings: BlockSettings, *, rngs: nnx.Rngs):
-        if features % settings.head_dim:
+        if settings.head_dim < 1 or features % settings.head_dim:
             raise UserError(
                 f"attention on {features} channels needs a multiple of {settings.head_dim} (one head); "
                 "change width, channel_mult or attn_levels (the middle always attends)"

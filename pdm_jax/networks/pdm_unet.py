@@ -234,6 +234,8 @@ def _check_levels(width, channel_mult, num_blocks, attn_levels) -> tuple[list[in
             f"network.num_blocks has {len(num_blocks)} entries; expected one number, or one for each of the "
             f"{num_levels} levels of channel_mult"
         )
+    if min(num_blocks) < 1:
+        raise UserError(f"network.num_blocks is {num_blocks}; each level needs at least 1")
     if wrong := [level for level in attn_levels if not 0 <= level < num_levels]:
         raise UserError(f"network.attn_levels has {wrong}; the levels are 0 (finest) to {num_levels - 1}")
     return [int(width * mult) for mult in channel_mult], num_blocks

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from pdm_jax import rng
 from pdm_jax.config import SampleConfig
 from pdm_jax.denoisers.guided import guided
-from pdm_jax.denoisers.thresholds import clipped, named
+from pdm_jax.denoisers.thresholds import clipped
 from pdm_jax.diffusion import ancestral, ddim, sample, timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_uint8
@@ -20,26 +19,28 @@ from pdm_jax.parallel import batch_sharding, replicated
 from pdm_jax.systems import System
 from pdm_jax.types import Array, Cond, Params
 
-# (params, one key a sample [B], labels [B] int32 or None) -> images (B, H, W, C) uint8
-Generate = Callable[[Params, Array, Array | None], Array]
+# (params, raw data of a key, numbers of the samples [B], labels [B] int32 or None) -> images (B, H, W, C) uint8
+Generate = Callable[[Params, np.ndarray, np.ndarray, np.ndarray | None], Array]
 
 
 def make_generate(system: System, config: SampleConfig, mesh: Mesh) -> Generate:
     """The whole sampling loop as one jitted function, its batch over the mesh.
 
-    Image i depends on the parameters, keys[i] and labels[i] only, not on the batch it is made in.
+    An image depends on the parameters, the key, its number and its label only, not on the batch it is made in.
 
     Raises:
       UserError: a setting of sampling that does not exist; guidance of an unconditional model.
     """
     sampler = _make_sampler(config)
     visited = timesteps(config.steps, system.process.num_steps)
-    named(config.clip)  # this and the table are asked for now to refuse what does not exist before anything is traced
-    sampler.table(system.process, visited, config.last_alpha)
+    if not np.isfinite(config.guidance):
+        raise UserError(f"guidance is {config.guidance}; expected a number, 1 is none")
     if config.guidance != 1 and not system.num_classes:
         raise UserError(f"guidance {config.guidance:g} needs a class-conditional model; use 1 (none)")
 
-    def run(params: Params, keys: Array, labels: Array | None) -> Array:
+    def run(params: Params, key: Array, indices: Array, labels: Array | None) -> Array:
+        keys = rng.sample_keys(jax.random.wrap_key_data(key), indices)
+        keys, labels = jax.lax.with_sharding_constraint((keys, labels), batch_sharding(mesh))
         denoiser = system.denoiser(params)
         if config.guidance == 1:
             denoiser = clipped(denoiser, system.process, config.clip)
@@ -51,7 +52,11 @@ def make_generate(system: System, config: SampleConfig, mesh: Mesh) -> Generate:
         )
         return to_uint8(samples.final)
 
-    return jax.jit(run, in_shardings=(None, batch_sharding(mesh), batch_sharding(mesh)), out_shardings=replicated(mesh))
+    # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
+    indices = np.arange(mesh.devices.size, dtype=np.int32)
+    labels = indices * 0 if system.num_classes else None
+    jax.eval_shape(run, system.shapes, np.asarray(jax.random.key_data(jax.random.key(0))), indices, labels)
+    return jax.jit(run, out_shardings=replicated(mesh))
 
 
 def generate(
@@ -66,12 +71,11 @@ def generate(
     """
     devices = mesh.devices.size
     batch_size = -(-min(batch_size, num) // devices) * devices
-    root = rng.stream(jax.random.key(seed), "sample")
+    key = np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), "sample")))
     for start in range(0, num, batch_size):
-        indices = np.arange(start, start + batch_size)
+        indices = np.arange(start, start + batch_size, dtype=np.int32)
         chosen = None if labels is None else labels[np.minimum(indices, num - 1)].astype(np.int32)
-        images = run(params, rng.sample_keys(root, jnp.asarray(indices)), chosen)
-        yield np.asarray(images)[: num - start]
+        yield np.asarray(run(params, key, indices, chosen))[: num - start]
 
 
 def choose_labels(spec: str, num: int, num_classes: int) -> np.ndarray | None:
@@ -96,10 +100,11 @@ def choose_labels(spec: str, num: int, num_classes: int) -> np.ndarray | None:
 
 
 def _make_sampler(config: SampleConfig):
+    name, _, variance = config.sampler.partition("-")
     if config.sampler == "ddim":
         return ddim(config.eta)
-    if config.sampler.startswith("ancestral"):
-        return ancestral(config.sampler.partition("-")[2] or "learned")
+    if name == "ancestral" and variance in ("", "small", "large"):
+        return ancestral(variance or "learned")
     raise UserError(
         f"sampler is {config.sampler!r}; expected 'ancestral' (learned variance), 'ancestral-small', "
         "'ancestral-large' or 'ddim'"

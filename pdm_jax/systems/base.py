@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pdm_jax.config import convert
 from pdm_jax.diffusion import Process
 from pdm_jax.errors import UserError
 from pdm_jax.types import Array, Cond, Denoiser, Params
@@ -33,8 +35,8 @@ class System:
     num_classes: int  # 0 is unconditional
 
 
-def check_arguments(cls: type, arguments: Mapping[str, Any], given: set[str], path: str) -> None:
-    """Checks settings against a constructor's keyword arguments.
+def check_arguments(cls: type, arguments: Mapping[str, Any], given: set[str], path: str) -> dict[str, Any]:
+    """Checks settings against a constructor's keyword arguments and their types; returns them converted.
 
     Args:
       cls: the network.
@@ -42,8 +44,9 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], given: set[str], pa
       given: arguments that the system sets itself.
 
     Raises:
-      UserError: a setting is unknown, or one that is needed is missing.
+      UserError: a setting is unknown or of a wrong type, or one that is needed is missing.
     """
+    hints = typing.get_type_hints(cls.__init__)
     parameters = {name: p for name, p in inspect.signature(cls.__init__).parameters.items() if name != "self"}
     allowed = [name for name in parameters if name not in given]
     if unknown := [name for name in arguments if name not in allowed]:
@@ -51,3 +54,4 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], given: set[str], pa
     needed = [name for name in allowed if parameters[name].default is inspect.Parameter.empty]
     if missing := [name for name in needed if name not in arguments]:
         raise UserError(f"{path}.{missing[0]} is missing; {cls.__name__} needs {', '.join(needed)}")
+    return {name: convert(value, hints[name], f"{path}.{name}") for name, value in arguments.items()}

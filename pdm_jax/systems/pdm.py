@@ -54,13 +54,13 @@ def make_system(config: Config) -> System:
 def make_network(model: ModelConfig, colours: int) -> Definition:
     """The U-Net of a model config over patches of images with `colours` channels."""
     given = {"channels", "num_classes", "dtype", "rngs"}
-    check_arguments(PDMUNet, model.network, given, "config.model.network")
+    settings = check_arguments(PDMUNet, model.network, given, "config.model.network")
     if model.dtype not in ("float32", "bfloat16"):
         raise UserError(f"config.model.dtype is {model.dtype!r}; expected 'float32' or 'bfloat16'")
     channels = model.patch_size**2 * colours
     return define(
         lambda rngs: PDMUNet(
-            channels=channels, num_classes=model.num_classes, dtype=jnp.dtype(model.dtype), rngs=rngs, **model.network
+            channels=channels, num_classes=model.num_classes, dtype=jnp.dtype(model.dtype), rngs=rngs, **settings
         )
     )
 

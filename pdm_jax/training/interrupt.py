@@ -5,6 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+_AGREE_EVERY = 10  # steps between two questions to the other processes
+
 
 class StopSignal:
     """While the `with` block runs, the first SIGTERM or SIGINT sets `requested`; a second SIGINT interrupts."""
@@ -22,6 +28,14 @@ class StopSignal:
     def __exit__(self, *_) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def agreed(self, step: int) -> bool:
+        """Whether to stop after `step`, the same on all processes: a signal to any of them stops all."""
+        if jax.process_count() == 1:
+            return self.requested
+        if step % _AGREE_EVERY:
+            return False
+        return bool(np.any(multihost_utils.process_allgather(np.bool_(self.requested))))
 
     def _handle(self, number: int, _) -> None:
         if self.requested and number == signal.SIGINT:

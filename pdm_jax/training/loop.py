@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pdm_jax.checkpoints import Checkpoints
+from pdm_jax.checkpoints import Checkpoints, open_workdir
+from pdm_jax.checkpoints.failures import disk_errors
 from pdm_jax.config import Config, to_dict
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import grid
@@ -54,26 +55,29 @@ def train(
       UserError: the config does not fit itself, the data or the workdir; a write failed; the loss is not finite.
     """
     system, mesh = make_system(config), make_mesh(config.mesh)
-    _check_data(system, dataset)
+    _check_data(config, system, dataset)
     optimizer = make_optimizer(config.optimizer)
     plan = plan_state(system, optimizer, config.ema, mesh)
     train_step = make_train_step(system, optimizer, config, mesh, plan)
     grids = make_generate(system, config.sample, mesh)  # compiled when first called
     labels = choose_labels("cycle", config.train.grid_size, system.num_classes)
+    workdir = open_workdir(workdir)
     with Checkpoints(workdir, config.checkpoint) as checkpoints, StopSignal() as stop:
         batches = iter(dataset)
         position = begin(config, plan, checkpoints, batches, init_from=init_from, force_config=force_config)
-        describe(config, system, dataset, mesh, Path(workdir))
-        run = _Run(config, mesh, checkpoints, Path(workdir), position, grids, labels)
+        with disk_errors(workdir):
+            describe(config, system, dataset, mesh, workdir)
+            run = _Run(config, mesh, checkpoints, workdir, position, grids, labels)
         try:
-            while run.step < config.train.num_steps and not stop.requested:
+            while run.step < config.train.num_steps:
                 batch = put(next(batches), mesh)
                 with jax.transfer_guard("disallow"):
                     state, metrics = train_step(run.state, batch)
-                run.after_step(state, metrics, batches, last=stop.requested)
-            if stop.requested:
-                run.save(batches)
-                logger.info("stopped at step %d; the same command goes on from there", run.step)
+                stopping = stop.agreed(run.step + 1)
+                run.after_step(state, metrics, batches, last=stopping)
+                if stopping:
+                    logger.info("stopped at step %d; the same command goes on from there", run.step)
+                    break
         finally:
             run.reports.close()
             batches.close()
@@ -120,13 +124,13 @@ class _Run:
         if self.step % train.log_every == 0 or last:
             self._log()
         with self.window.paused():
+            if self.step % self.config.checkpoint.save_every == 0 or last:
+                self.save(batches)
             if train.grid_every and (self.step % train.grid_every == 0 or self.step == train.num_steps):
                 self._grid()
-            if self.step % self.config.checkpoint.save_every == 0 or self.step == train.num_steps:
-                self.save(batches)
 
     def save(self, batches: Any) -> None:
-        """Starts writing a checkpoint of this moment, unless the weights are not finite."""
+        """Starts writing a checkpoint of this moment; raises `UserError` if the weights are not finite."""
         self._check_finite(self.window.newest())
         state = self.state.as_dict()
         if self.host_ema is not None:
@@ -156,7 +160,11 @@ class _Run:
         self.reports.grid(self.step, grid(np.concatenate(list(batches)), self._labels))
 
 
-def _check_data(system: System, dataset: Any) -> None:
+def _check_data(config: Config, system: System, dataset: Any) -> None:
+    if dataset.batch_size != config.data.batch_size:
+        raise UserError(
+            f"config.data.batch_size is {config.data.batch_size}, but {dataset.name} gives {dataset.batch_size} images"
+        )
     if system.num_classes and dataset.num_classes != system.num_classes:
         raise UserError(
             f"config.model.num_classes is {system.num_classes}, but {dataset.name} has {dataset.num_classes} classes; "

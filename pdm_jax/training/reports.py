@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,4 +121,4 @@ def _drop_after(path: Path, step: int) -> None:
             continue
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(line + "\n" for line in kept))
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pdm_jax.checkpoints import Checkpoints
+from pdm_jax.checkpoints import Checkpoints, locate
 from pdm_jax.config import Config, EmaConfig, differences, read
 from pdm_jax.errors import UserError
 from pdm_jax.training.host_ema import HostEma
@@ -70,10 +70,11 @@ def check_config(checkpoints: Checkpoints, config: Config, *, force: bool) -> No
         logger.warning("going on with a changed config: %s", "; ".join(changed))
 
 
-def load_weights(workdir: str, shapes: Params, *, kind: str = "ema", step: int | None = None) -> Params:
-    """The averaged (`kind` "ema") or the last weights ("params") of a workdir, laid out as `shapes` says."""
+def load_weights(path: str, shapes: Params) -> Params:
+    """The averaged weights of a workdir, or of one of its checkpoints, laid out as `shapes` says."""
+    workdir, step = locate(path)
     with Checkpoints(workdir) as checkpoints:
-        return checkpoints.restore({kind: shapes}, step=step, partial=True).state[kind]
+        return checkpoints.restore({"ema": shapes}, step=step, partial=True).state["ema"]
 
 
 def _resume(config: Config, plan: StatePlan, checkpoints: Checkpoints, batches: Any, *, force: bool) -> Position:

@@ -11,6 +11,8 @@ from pdm_jax.systems import make_system
 from pdm_jax.types import Cond
 from tests import tiny
 
+NETWORK = tiny.SETTINGS["model"]["network"]
+
 
 @pytest.fixture(scope="module")
 def batch():
@@ -59,7 +61,7 @@ def test_null_keeps_the_shape_and_drops_the_class():
 def test_plain_losses_of_other_predictions_are_finite_and_positive(batch, kind, target, prediction):
     config = tiny.config(
         loss={"kind": kind, "target": target, "vlb_weight": 0.0},
-        model={"prediction": prediction, "network": {**tiny.SETTINGS["model"]["network"], "learn_variance": False}},
+        model={"prediction": prediction, "network": {**NETWORK, "learn_variance": False}},
     )
     values, terms = per_sample(config, batch, rng.sample_keys(jax.random.key(2), jnp.arange(4)))
     assert values.shape == (4,) and bool(jnp.all(values > 0)) and bool(jnp.all(jnp.isfinite(values)))
@@ -72,7 +74,7 @@ def test_plain_losses_of_other_predictions_are_finite_and_positive(batch, kind, 
         ({"model": {"system": "gan"}}, "model.system is 'gan'; expected one of pdm"),
         ({"model": {"patch_size": 3}}, "4x4 cannot be cut into patches of 3x3"),
         ({"model": {"network": {"width": 32, "channel_mult": (1, 2, 2)}}}, "network.num_blocks is missing"),
-        ({"model": {"network": {**tiny.SETTINGS["model"]["network"], "depth": 3}}}, "network.depth is no setting"),
+        ({"model": {"network": {**NETWORK, "depth": 3}}}, "network.depth is no setting"),
         (
             {"model": {"network": {"width": 32, "channel_mult": (1, 2, 2), "num_blocks": 1, "head_dim": 32}}},
             "a grid of 2x2 patches cannot be halved 2 times",
@@ -81,6 +83,11 @@ def test_plain_losses_of_other_predictions_are_finite_and_positive(batch, kind, 
             {"model": {"network": {"width": 32, "channel_mult": (1,), "num_blocks": 1}}},
             "attention on 32 channels needs a multiple of 64",
         ),
+        ({"model": {"network": {**NETWORK, "width": "wide"}}}, "network.width is 'wide'; expected int"),
+        ({"model": {"network": {**NETWORK, "channel_mult": 1}}}, "network.channel_mult is 1; expected a list of float"),
+        ({"model": {"network": {**NETWORK, "num_blocks": 1.5}}}, "num_blocks is 1.5; expected int or a list of int"),
+        ({"model": {"network": {**NETWORK, "num_blocks": 0}}}, "each level needs at least 1"),
+        ({"model": {"network": {**NETWORK, "learn_variance": "maybe"}}}, "learn_variance is 'maybe'; expected bool"),
         ({"model": {"dtype": "float16"}}, "dtype is 'float16'"),
         ({"model": {"prediction": "score"}}, "prediction is 'score'"),
         ({"loss": {"kind": "l1"}}, "loss.kind is 'l1'"),

@@ -130,7 +130,7 @@ def run_out_of_disk(start, workdir):
     assert status == 2
     progress, message = log.splitlines()[-2:]
     assert "step/s" in progress  # nothing is printed between the progress bar and the message
-    assert message.startswith(f"pdm: cannot write checkpoints to {workdir}/checkpoints: File too large; ")
+    assert message.startswith(f"pdm: cannot write to {workdir}/checkpoints: File too large; ")
     assert "run the same command to go on" in message
     assert saved(workdir) == steps
     assert_same(state, final_state(workdir))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import make_system
 from pdm_jax.training import train
 from pdm_jax.training.optimizer import make_optimizer
-from pdm_jax.training.resume import begin, check_config
+from pdm_jax.training.resume import begin, check_config, load_weights
 from pdm_jax.training.state import plan_state
 from tests import tiny
 
@@ -127,6 +128,38 @@ def test_a_damaged_newest_step_falls_back(uninterrupted, tmp_path, caplog):
     assert_same(final_state(uninterrupted), final_state(tmp_path))
 
 
+def test_one_flipped_bit_is_damage(uninterrupted, tmp_path, caplog):
+    shutil.copytree(uninterrupted / "checkpoints", tmp_path / "checkpoints")
+    largest = max((tmp_path / "checkpoints/6/state/ocdbt.process_0/d").iterdir(), key=lambda p: p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    config = tiny.config()
+    system, mesh = make_system(config), make_mesh(config.mesh)
+    plan = plan_state(system, make_optimizer(config.optimizer), config.ema, mesh)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(plan.shapes.as_dict()).step == 3
+    assert "checkpoint 6 cannot be restored" in caplog.text
+
+
+def test_weights_of_another_network_are_refused_by_name(uninterrupted):
+    network = {**tiny.SETTINGS["model"]["network"], "learn_variance": False}
+    config = tiny.config(model={"network": network}, loss={"vlb_weight": 0.0})
+    system, mesh = make_system(config), make_mesh(config.mesh)
+    plan = plan_state(system, make_optimizer(config.optimizer), config.ema, mesh)
+    with pytest.raises(UserError, match=r"is of another network: ema/network/variance_head/\S+ has no place"):
+        load_weights(str(uninterrupted), plan.shapes.params)
+
+
+def test_a_run_can_go_on_with_other_optimiser_settings(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "checkpoints", tmp_path / "checkpoints")
+    config = tiny.config(optimizer={"clip_norm": None, "warmup_steps": 0})
+    system, mesh = make_system(config), make_mesh(config.mesh)
+    plan = plan_state(system, make_optimizer(config.optimizer), config.ema, mesh)
+    with Checkpoints(tmp_path, config.checkpoint) as checkpoints:
+        assert begin(config, plan, checkpoints, iter(tiny.dataset(config)), force_config=True).step == 6
+
+
 def test_a_finished_run_is_left_alone(uninterrupted):
     before = final_state(uninterrupted)
     config = tiny.config()
@@ -137,7 +170,9 @@ def test_a_finished_run_is_left_alone(uninterrupted):
 def test_a_changed_config_is_refused_by_name_or_forced(uninterrupted, caplog):
     changed = tiny.config(optimizer={"learning_rate": 5e-4}, train={"log_every": 1})
     with Checkpoints(uninterrupted) as checkpoints:
-        with pytest.raises(UserError, match=r"config.optimizer.learning_rate: 0.001 -> 0.0005.*--force-config") as error:
+        with pytest.raises(
+            UserError, match=r"config.optimizer.learning_rate: 0.001 -> 0.0005.*--force-config"
+        ) as error:
             check_config(checkpoints, changed, force=False)
         assert "log_every" not in str(error.value)  # changes nothing that is trained
         check_config(checkpoints, changed, force=True)
@@ -156,7 +191,11 @@ def test_nan_stops_the_run_and_keeps_the_last_sound_checkpoint(tmp_path):
 def test_a_host_ema_run_resumes_exactly(tmp_path):
     config = tiny.config(ema={"place": "host", "every": 2}, checkpoint={"save_every": 3})
     train(config, tmp_path / "whole", tiny.dataset(config))
-    train(dataclasses.replace(config, train=tiny.config(train={"num_steps": 3}).train), tmp_path / "b", tiny.dataset(config))
+    train(
+        dataclasses.replace(config, train=tiny.config(train={"num_steps": 3}).train),
+        tmp_path / "b",
+        tiny.dataset(config),
+    )
     train(config, tmp_path / "b", tiny.dataset(config))
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "b"))
 
@@ -186,5 +225,5 @@ def test_classes_must_fit_the_data(tmp_path):
 def test_a_workdir_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     config = tiny.config()
-    with pytest.raises(UserError, match="cannot write checkpoints to .*file/run/checkpoints: Not a directory"):
+    with pytest.raises(UserError, match=r"cannot write to .*file/run/checkpoints: Not a directory"):
         train(config, tmp_path / "file" / "run", tiny.dataset(config))
