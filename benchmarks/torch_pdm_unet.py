@@ -94,9 +94,7 @@ class PatchedUNet(nn.Module):
         channels, time_dim = config.data.channels * self.patch_size**2, widths[-1]
         grid = config.data.image_size // self.patch_size
         self.width = width
-        self.time_mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, time_dim), nn.SiLU()
-        )
+        self.time_mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, time_dim), nn.SiLU())
         num_classes = config.model.num_classes
         self.label_embedding = nn.Embedding(num_classes + 1, time_dim) if num_classes else None
         self.conv_in = conv3x3(channels, width)
@@ -230,8 +228,6 @@ def _decoder(widths: list[int], network, time_dim: int, skips: list[int]) -> nn.
         for i in range(network["num_blocks"] + 1):
             up_to = widths[level - 1] if level > 0 and i == network["num_blocks"] else None
             attend = level in network["attn_levels"]
-            entries.append(
-                Stage(h + skips.pop(), widths[level], time_dim, attend=attend, project=True, up_to=up_to)
-            )
+            entries.append(Stage(h + skips.pop(), widths[level], time_dim, attend=attend, project=True, up_to=up_to))
             h = up_to or widths[level]
     return nn.ModuleList(entries)

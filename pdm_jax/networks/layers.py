@@ -29,9 +29,18 @@ def conv3x3(in_features: int, out_features: int, *, stride: int = 1, zero_init: 
     return Conv3x3(in_features, out_features, (3, 3), strides=stride, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
 
 
-def dense(in_features: int, out_features: int, *, zero_init: bool = False, dtype, rngs: nnx.Rngs) -> nnx.Linear:
+class Dense(nnx.Linear):
     """A dense layer over the last axis with a bias."""
-    return nnx.Linear(in_features, out_features, kernel_init=zeros if zero_init else glorot, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        """x (..., C_in) to (..., C)."""
+        # One long axis of places: a gradient summed over several axes makes XLA transpose all of x on a CPU.
+        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+
+
+def dense(in_features: int, out_features: int, *, zero_init: bool = False, dtype, rngs: nnx.Rngs) -> Dense:
+    """A dense layer over the last axis with a bias."""
+    return Dense(in_features, out_features, kernel_init=zeros if zero_init else glorot, dtype=dtype, rngs=rngs)
 
 
 class GroupNorm(nnx.Module):
