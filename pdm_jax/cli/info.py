@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     height, width, channels = system.image_shape
     print(f"{workdir}: {len(steps)} checkpoint{'s' * (len(steps) != 1)}")
     for step in steps:
-        size = sum(f.stat().st_size for f in (workdir / "checkpoints" / str(step)).rglob("*") if f.is_file())
+        size = _size(workdir / "checkpoints" / str(step))
         print(f"  step {step}: {size / 2**20:.1f} MiB")
     print(f"system: {config.model.system}, {count_params(system.shapes):,} parameters")
     classes = f", {system.num_classes} classes" if system.num_classes else ", unconditional"
@@ -48,6 +48,11 @@ def run(args: argparse.Namespace) -> int:
     print("config:")
     print(json.dumps(to_dict(config), indent=2))
     return 0
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder; not by `**`, which cloud buckets do not allow."""
+    return sum(_size(path) if path.is_dir() else path.stat().length for path in folder.iterdir())
 
 
 def _last_metrics(path: Path) -> dict[str, float] | None:

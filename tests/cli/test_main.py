@@ -39,5 +39,5 @@ def test_an_interrupt_is_no_traceback(pdm, monkeypatch, tmp_path):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pdm_jax.cli.info._locate", interrupt)
+    monkeypatch.setattr("pdm_jax.checkpoints.locate", interrupt)
     assert pdm("info", tmp_path) == (130, "", "pdm: interrupted\n")

@@ -21,7 +21,7 @@ def sample(pdm, workdir, tmp_path):
             "sample", f"--workdir={run}", f"--num={num}", f"--out={out}", f"--batch-size={batch_size}", *argv
         )
         assert status == 0, log
-        assert said.startswith(f"{num} images of step ") and str(out) in said
+        assert said.startswith(f"{out}: {num} images of checkpoint ")
         with np.load(out) as arrays:
             return arrays["arr_0"], arrays.get("arr_1")
 

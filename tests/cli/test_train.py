@@ -39,7 +39,7 @@ def test_what_cannot_be_trained_is_one_line_and_leaves_no_checkpoint(refused, tm
 def test_a_workdir_that_cannot_be_made(refused, tmp_path):
     (tmp_path / "file").write_text("")
     line = refused("train", SMOKE, f"--workdir={tmp_path}/file/run")
-    assert "cannot write checkpoints to" in line and "Not a directory" in line
+    assert "cannot write to" in line and "Not a directory" in line
 
 
 def test_a_missing_config_file(refused, tmp_path):

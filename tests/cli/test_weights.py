@@ -16,7 +16,7 @@ from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import make_system
 from pdm_jax.systems.pdm import make_network
 from pdm_jax.training.optimizer import make_optimizer
-from pdm_jax.training.resume import begin, load_weights
+from pdm_jax.training.resume import begin
 from pdm_jax.training.state import plan_state
 from tests import tiny
 from tests.interop import pt_writer
@@ -74,7 +74,8 @@ def stored(workdir):
     shapes = make_system(tiny.config()).shapes
     shapes = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     with Checkpoints(workdir) as checkpoints:
-        return checkpoints.config(), [load_weights(workdir, shapes, kind=kind)["network"] for kind in ("ema", "params")]
+        state = checkpoints.restore({"ema": shapes, "params": shapes}, partial=True).state
+        return checkpoints.config(), [state[kind]["network"] for kind in ("ema", "params")]
 
 
 def test_imported_weights_and_epsilon_are_stored(imported, network):
