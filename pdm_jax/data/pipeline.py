@@ -11,6 +11,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Generator, Iterable
 from typing import Any
@@ -142,7 +143,8 @@ class _Draw:
 
 
 def _end_with_parent(index: int, count: int) -> None:
-    """Lets a worker end also when its parent is killed, and cannot tell it to."""
+    """Lets a worker end with its parent: also when that is killed, and not before when Ctrl-C stops a run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         multiprocessing.parent_process().join()

@@ -32,7 +32,7 @@ def read(path: str | os.PathLike) -> list[tuple[str, np.ndarray]]:
                 for layer in layers
                 for weight in _names(root[layer], "weight_names")
             ]
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip("\"'")
         raise UserError(f"{path} is not a sound Keras weight file ({reason}); copy or download it again") from None
 

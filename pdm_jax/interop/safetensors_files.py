@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,4 +48,5 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: 
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write {path} ({reason}); choose another place or free some space") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what failed above is what counts
+            partial.unlink(missing_ok=True)

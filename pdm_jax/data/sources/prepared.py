@@ -62,6 +62,10 @@ def _find(name: str) -> Any:
         return read_only_builder.builder_from_files(name)
     except registered.DatasetNotFoundError as error:
         raise UserError(f"tfds:{name} is not prepared; {_how_to_prepare(name)}") from error
+    except ValueError as error:
+        raise UserError(
+            f"tfds:{name} is no name of a data set; expected tfds:NAME or tfds:NAME/CONFIG:VERSION"
+        ) from error
 
 
 def _how_to_prepare(name: str) -> str:
