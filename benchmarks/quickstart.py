@@ -25,6 +25,7 @@ from pdm_jax.cli import main as pdm
 
 
 def main() -> None:
+    """Trains the SVC, samples, and reports how many samples it reads as asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", default="runs/quickstart")
     parser.add_argument("--num", type=int, default=500)

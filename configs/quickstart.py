@@ -29,8 +29,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.loss = dict(vlb_weight=1.0, t_max=999, label_dropout=0.1)
     config.optimizer = dict(learning_rate=5e-4, warmup_steps=100, b2=0.99, clip_norm=1000.0)
     config.ema = dict(decay=0.99)
-    config.train = dict(num_steps=1200, log_every=50, grid_every=400, grid_size=40)
-    config.checkpoint = dict(save_every=400)
+    config.train = dict(num_steps=1000, log_every=50, grid_every=500, grid_size=40)
+    config.checkpoint = dict(save_every=500)
     config.sample = dict(sampler="ddim", steps="50")
     if variant == "fast":
         config.train.update(num_steps=300, grid_every=300)
