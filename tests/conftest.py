@@ -17,9 +17,9 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import hypothesis  # noqa: E402
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import jax
+import pytest
 
 hypothesis.settings.register_profile("compiling", deadline=None)  # the first example of a property may compile
 hypothesis.settings.load_profile("compiling")
