@@ -8,8 +8,10 @@ torch.compile. Steps of all programs are interleaved in one process, so that a b
 torch the rows of JAX remain. On a GPU both run there.
 
 Columns: `step ms` is wall time, `cpu ms` is time on all cores together, `ratio` is JAX's wall time over PyTorch's,
-pair by pair; below 1 JAX is faster. The last rows are the host's part of a step: batch, transfer, dispatch, window and
-progress bar, beside the step itself.
+pair by pair; below 1 JAX is faster. The last rows are the host's part of a step (next batch, transfer, dispatch,
+window, progress bar), measured while the device waits for it, and as `ratio` its share of the whole step.
+
+PyTorch's threads spin while they wait, so on two busy cores its times mean little; `taskset -c 0` compares one core.
 """
 
 from __future__ import annotations
