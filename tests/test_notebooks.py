@@ -32,7 +32,7 @@ def test_outputs_are_stripped(notebook):
 
 def test_cells_are_python(notebook):
     for cell in code_cells(notebook):
-        ast.parse(cell.source)
+        assert ast.parse(cell.source).body, "an empty cell"
 
 
 def test_the_first_code_cell_installs_only_what_is_missing(notebook):
