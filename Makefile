@@ -11,7 +11,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/pdm sample --workdir=$(RUN) --num=80 --out=$(RUN)/samples.png
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -32,6 +32,7 @@ setup(
         "prepare": ["tensorflow-cpu>=2.18"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "ruff>=0.6",
             "nbclient>=0.10",
