@@ -7,8 +7,8 @@ The digits are enlarged to 16x16, so the network sees an 8x8 grid of patches.
 
 Variants: `fast` is 300 steps, enough for strokes and too few for labels; `smoke` is four steps of a narrow network.
 
-Cost: about 3.5 minutes on 2 free CPU cores; 2,727,752 parameters.
-Expected: loss about 8 at the end; 90 % of 500 samples (50 DDIM steps, no guidance) are read as the digit that was
+Cost: 3 minutes 20 on 2 free CPU cores; 2,727,752 parameters.
+Expected: loss about 8 at the end; 90 to 92 % of 500 samples (50 DDIM steps, no guidance) are read as the digit that was
 asked for by an SVC trained on the real digits, which reads 99 % of held-out real ones (`benchmarks/quickstart.py`).
 """
 
