@@ -1,0 +1,223 @@
+"""CLIP from Hugging Face's folders: sizes from `config.json`, weights under the published names."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from pdm_jax.errors import UserError
+from pdm_jax.interop.hugging_face import read_json, read_tensors
+from pdm_jax.interop.matching import Shape, match_names
+from pdm_jax.networks.clip import Clip, ImageTower, TextTower
+from pdm_jax.networks.functional import Definition, define
+from pdm_jax.networks.transformer import TransformerSettings
+from pdm_jax.types import Params
+
+# What `config.json` leaves out has these values (transformers 5.23, configuration_clip.py).
+_COMMON = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+_TEXT = _COMMON | {
+    "vocab_size": 49408,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 77,
+    "eos_token_id": 49407,
+}
+_IMAGE = _COMMON | {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+}
+_TOWERS = {"text": "text_model", "image": "vision_model"}
+_PROJECTIONS = {"text": "text_projection.weight", "image": "visual_projection.weight"}
+_NORMS_OUT = {"text": "final_layer_norm", "image": "post_layernorm"}
+_WORDS = {
+    "token_embedding": "embeddings.token_embedding",
+    "position_embedding": "embeddings.position_embedding",
+    "patch_embedding": "embeddings.patch_embedding",
+    "class_embedding": "embeddings.class_embedding",
+    "norm_in": "pre_layrnorm",  # spelt so in the published files
+    "transformer": "encoder",
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "out": "self_attn.out_proj",
+    "norm_attention": "layer_norm1",
+    "norm_mlp": "layer_norm2",
+    "mlp_in": "mlp.fc1",
+    "mlp_out": "mlp.fc2",
+    "kernel": "weight",
+    "scale": "weight",
+    "embedding": "weight",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A network and its numbers."""
+
+    definition: Definition
+    params: Params
+
+
+def open_clip(folder: str | os.PathLike) -> Loaded:
+    """A `Clip` with the weights of a folder such as openai/clip-vit-base-patch16.
+
+    Raises:
+      UserError: a file is missing or damaged, or config and weights do not fit each other.
+    """
+    return build_clip(read_json(Path(folder) / "config.json"), read_tensors(folder))
+
+
+def open_text_tower(folder: str | os.PathLike) -> Loaded:
+    """A `TextTower` that stands alone, such as the folder text_encoder of Stable Diffusion.
+
+    Raises:
+      UserError: as `open_clip`.
+    """
+    return build_text_tower(read_json(Path(folder) / "config.json"), read_tensors(folder))
+
+
+def build_clip(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
+    """A `Clip` from the content of a folder of transformers' `CLIPModel`.
+
+    Raises:
+      UserError: the config lacks a tower or has sizes that are none, or the tensors are not this network's.
+    """
+    for name in ("text_config", "vision_config"):
+        if not isinstance(config.get(name), Mapping):
+            raise UserError(f"the CLIP config has no {name}; give the folder of a whole CLIP model, text and image")
+    projection_dim = _sizes(config, {"projection_dim": 512})["projection_dim"]
+    text, image = (_sizes(config[name], known) for name, known in (("text_config", _TEXT), ("vision_config", _IMAGE)))
+    definition = define(
+        lambda rngs: Clip(_text_tower(text, projection_dim, rngs), _image_tower(image, projection_dim, rngs))
+    )
+    return Loaded(definition, load(tensors, definition))
+
+
+def build_text_tower(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
+    """A `TextTower` of `CLIPTextModel`, or of `CLIPTextModelWithProjection` if the tensors have that.
+
+    Raises:
+      UserError: as `build_clip`.
+    """
+    return _build_tower("text", _text_tower, _sizes(config, _TEXT | {"projection_dim": 512}), tensors)
+
+
+def build_image_tower(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
+    """An `ImageTower` of `CLIPVisionModel`, or of `CLIPVisionModelWithProjection` if the tensors have that.
+
+    Raises:
+      UserError: as `build_clip`.
+    """
+    return _build_tower("image", _image_tower, _sizes(config, _IMAGE | {"projection_dim": 512}), tensors)
+
+
+def load(tensors: Mapping[str, np.ndarray], definition: Definition, tower: str | None = None) -> Params:
+    """Parameters from tensors under their published names.
+
+    Args:
+      tensors: as published; of any float type.
+      definition: of a `Clip`, or of the `tower` ("text" or "image") alone.
+
+    Returns:
+      A nested dict of float32 numpy arrays like `definition.shapes`.
+
+    Raises:
+      UserError: tensors are missing, surplus or misshapen; lists them.
+    """
+    # Older files also keep the numbers 0, 1, 2... that index the position embedding.
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(".position_ids")}
+    match_names(tensors, official_shapes(definition, tower))
+    return jax.tree.map_with_path(
+        lambda keys, _: _from_torch(tensors[_official_name(keys, tower)], keys), definition.shapes
+    )
+
+
+def official_shapes(definition: Definition, tower: str | None = None) -> dict[str, Shape]:
+    """Published names and shapes of a `Clip`, or of one `tower`."""
+    return {
+        _official_name(keys, tower): _torch_shape(leaf.shape, keys)
+        for keys, leaf in jax.tree.leaves_with_path(definition.shapes)
+    }
+
+
+def _sizes(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The known settings of a config, with their usual values where it has none or null."""
+    found = {}
+    for name, usual in known.items():
+        value = usual if config.get(name) is None else config[name]
+        if not isinstance(value, type(usual)) and not (isinstance(usual, float) and isinstance(value, int)):
+            raise UserError(f"{name} in the CLIP config is {value!r}; expected a value like {usual!r}")
+        found[name] = value
+    return found
+
+
+def _build_tower(tower: str, make: Callable, sizes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
+    projection_dim = sizes["projection_dim"] if _PROJECTIONS[tower] in tensors else None
+    definition = define(lambda rngs: make(sizes, projection_dim, rngs))
+    return Loaded(definition, load(tensors, definition, tower))
+
+
+def _text_tower(sizes: Mapping[str, Any], projection_dim: int | None, rngs: nnx.Rngs) -> TextTower:
+    return TextTower(
+        _transformer_settings(sizes),
+        vocab_size=sizes["vocab_size"],
+        max_length=sizes["max_position_embeddings"],
+        eos=sizes["eos_token_id"],
+        projection_dim=projection_dim,
+        rngs=rngs,
+    )
+
+
+def _image_tower(sizes: Mapping[str, Any], projection_dim: int | None, rngs: nnx.Rngs) -> ImageTower:
+    return ImageTower(
+        _transformer_settings(sizes),
+        image_size=sizes["image_size"],
+        patch_size=sizes["patch_size"],
+        projection_dim=projection_dim,
+        rngs=rngs,
+    )
+
+
+def _transformer_settings(sizes: Mapping[str, Any]) -> TransformerSettings:
+    return TransformerSettings(
+        features=sizes["hidden_size"],
+        mlp_features=sizes["intermediate_size"],
+        num_layers=sizes["num_hidden_layers"],
+        num_heads=sizes["num_attention_heads"],
+        activation=sizes["hidden_act"],
+        norm_eps=sizes["layer_norm_eps"],
+    )
+
+
+def _official_name(keys: tuple, tower: str | None) -> str:
+    """The published name of the parameter at these keys."""
+    path = [str(key.key) for key in keys]
+    if tower is None:
+        tower, *path = path
+    if tower not in _TOWERS:  # the scale, beside the towers
+        return tower
+    if path[0] == "projection":
+        return _PROJECTIONS[tower]
+    words = _WORDS | {"norm_out": _NORMS_OUT[tower]}
+    return ".".join([_TOWERS[tower], *(words.get(word, word) for word in path)])
+
+
+def _torch_shape(shape: Shape, keys: tuple) -> Shape:
+    """Features of output and input come first there."""
+    return (shape[-1], shape[-2], *shape[:-2]) if keys[-1].key == "kernel" else shape
+
+
+def _from_torch(tensor: np.ndarray, keys: tuple) -> np.ndarray:
+    turned = np.moveaxis(tensor, (0, 1), (-1, -2)) if keys[-1].key == "kernel" else tensor
+    return np.asarray(turned, np.float32, order="C")
