@@ -107,7 +107,7 @@ def _inside(rows: Array, radii: Array, columns: _Columns, column_radii: Array) -
     def step(balls: Array, block: tuple[_Columns, Array]) -> tuple[Array, tuple[Array, Array]]:
         columns, column_radii = block
         distances = _squared_distances(rows, columns)
-        held = distances <= column_radii[None]
+        held = (distances <= column_radii[None]) & (radii >= 0)[:, None]  # rows that only fill up have radius -1
         return balls + held.sum(1, dtype=jnp.int32), ((distances <= radii[:, None]).any(0), held.any(0))
 
     balls, (recalled, covered) = jax.lax.scan(step, jnp.zeros(len(rows), jnp.int32), (columns, column_radii))
