@@ -30,7 +30,8 @@ def _field(default: Any = _NEEDED, *, free: bool = False, least: float | None = 
 class DataConfig:
     """Where images come from and how they become (image_size, image_size, channels) uint8 arrays."""
 
-    source: str  # builtin:digits | builtin:photos | folder:PATH | zip:PATH | arrayrecord:PATTERN | tfds:NAME
+    # builtin:digits | builtin:photos | folder:PATH | zip:PATH | arrayrecord:PATTERN | npz:PATTERN | tfds:NAME
+    source: str
     image_size: int = _field(least=1)
     batch_size: int = _field(least=1)  # over all devices and hosts
     channels: int = 3  # 3 (RGB) or 1 (grey)
@@ -123,6 +124,18 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """What `pdm eval` compares with, and what is measured while training."""
+
+    num: int = _field(50_000, free=True, least=1)  # images that `pdm eval` makes
+    source: str | None = _field(None, free=True)  # real images to compare with; None is the training data
+    split: str | None = _field(None, free=True)  # which part of them; None is the training data's
+    every: int | None = _field(None, free=True, least=1)  # measure in training every so many steps; None is never
+    metric: str = _field("loss", free=True)  # loss (of a fixed set with fixed noise) | fid (of local features)
+    fixed_num: int = _field(512, free=True, least=2)  # images of the fixed set
+
+
+@dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """Defaults of sampling; each has a flag of `pdm sample`."""
 
@@ -155,6 +168,7 @@ class Config:
     train: TrainConfig = TrainConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     sample: SampleConfig = SampleConfig()
+    eval: EvalConfig = EvalConfig()
     mesh: MeshConfig = MeshConfig()
     seed: int = _field(0, least=0, most=2**32 - 1)
 

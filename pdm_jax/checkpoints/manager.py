@@ -1,4 +1,4 @@
-"""The checkpoints of one run: a composite of `state`, `data`, `config` and `checksums` a step.
+"""The checkpoints of one run: a composite of `state`, `data`, `config` and `checksums` a step, maybe with a score.
 
 Saving is asynchronous and atomic: a step is written under a temporary name and renamed when complete, so a
 killed process leaves whole steps only. Restoring falls back from a damaged step to the one before it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Restored:
     step: int
     state: Any  # the tree that was asked for
     data: Mapping[str, Any]  # where the data iterator was; empty if the step holds weights only
+    checksums: Mapping[str, int]  # of all arrays that were saved, by path: what tells these weights from others
 
 
 class Checkpoints:
@@ -43,13 +45,17 @@ class Checkpoints:
     def __init__(self, workdir: str | Path, config: CheckpointConfig | None = None):
         """Opens the checkpoints of a run for reading, or with `config` also for writing."""
         self.directory = open_workdir(workdir) / "checkpoints"
+        self._metric: str | None = None  # of the scores, from the newest checkpoint that has one
         self._open = contextlib.ExitStack()
         writable = config is not None
         if writable:
             keep = [policies.LatestN(config.keep_last)]
             keep += [policies.EveryNSteps(config.keep_every)] if config.keep_every else []
+            keep += [policies.BestN(get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False)]
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(keep), cleanup_tmp_directories=True
+                preservation_policy=policies.AnyPreservationPolicy(keep),
+                best_fn=self._rank,  # without it scores are not written
+                cleanup_tmp_directories=True,
             )
         else:
             options = ocp.CheckpointManagerOptions(read_only=True, create=False)
@@ -58,6 +64,8 @@ class Checkpoints:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._open.enter_context(hushed())
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=_ITEMS)
+            for step in self.steps():
+                self._metric = next(iter(self._manager.metrics(step) or ()), self._metric)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -69,8 +77,37 @@ class Checkpoints:
         """The steps that are complete, ascending."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any, data: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    def best(self) -> int | None:
+        """The step with the lowest score by the metric of the newest one that has a score; None without scores."""
+        scored = [step for step in self.steps() if self._metric in (self._manager.metrics(step) or ())]
+        return max(scored, key=lambda step: self._rank(self._manager.metrics(step)), default=None)
+
+    def find(self, name: str | None) -> int | None:
+        """The step that a user names: a number, "best", or None for the newest (which stays None).
+
+        Raises:
+          UserError: it is neither, or no checkpoint has a score.
+        """
+        if name is None or name.isdecimal():
+            return None if name is None else int(name)
+        if name != "best":
+            raise UserError(f"--step is {name!r}; expected a number, or best")
+        if (step := self.best()) is None:
+            raise UserError(f"no checkpoint of {self.directory} has a score; train with config.eval.every set")
+        return step
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        data: Mapping[str, Any],
+        config: Mapping[str, Any],
+        score: tuple[str, float] | None = None,
+    ) -> None:
         """Starts writing a step and returns; arrays may be donated afterwards. A step that exists is left alone.
+
+        Args:
+          score: a metric's name and its value here, lower is better; the best checkpoint by it is kept.
 
         Raises:
           UserError: this write, or the one before it, failed (disk full, not allowed, ...).
@@ -78,8 +115,11 @@ class Checkpoints:
         with disk_errors(self.directory):
             if step in self._manager.all_steps():
                 return
+            if score is not None:
+                self._metric = score[0]
             self._manager.save(
                 step,
+                metrics=None if score is None else dict([score]),
                 args=ocp.args.Composite(
                     state=ocp.args.PyTreeSave(state),
                     data=ocp.args.JsonSave(data),
@@ -152,6 +192,9 @@ class Checkpoints:
         multihost_utils.sync_global_devices("damaged checkpoints are set aside")
         self._manager.reload()
 
+    def _rank(self, metrics: Mapping[str, float]) -> float:
+        return -metrics.get(self._metric, math.inf)
+
     def _check_step(self, step: int) -> None:
         if step not in self.steps():
             have = ", ".join(map(str, self.steps())) or "none"
@@ -165,7 +208,7 @@ class Checkpoints:
         state = ocp.args.PyTreeRestore(template, restore_args=restore_args, partial_restore=partial)
         found = self._restore(step, state=state, data=ocp.args.JsonRestore(), checksums=ocp.args.JsonRestore())
         check_sums(found["state"], found["checksums"])
-        return Restored(step, found["state"], found["data"])
+        return Restored(step, found["state"], found["data"], found["checksums"])
 
     def _restore(self, step: int, **items: Any) -> Any:
         return self._manager.restore(step, args=ocp.args.Composite(**items))

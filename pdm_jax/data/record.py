@@ -28,13 +28,18 @@ class Source(abc.ABC):
     """Images by position. Sources travel to worker processes by pickling, so they hold no open files then.
 
     `class_names` are the classes in the order of their labels, empty where there are none. `fingerprint` tells
-    one content and order of records from another. A `cacheable` source is small enough to keep every image
-    decoded.
+    one content and order of records from another and does not change when a data set is copied or moved. A
+    `cacheable` source is small enough to keep every image decoded.
     """
 
     class_names: tuple[str, ...] = ()
     cacheable: bool = False
     fingerprint: str
+
+    @property
+    def revision(self) -> str:
+        """The fingerprint and whatever else shows a changed content without reading it; may change by copying."""
+        return self.fingerprint
 
     @abc.abstractmethod
     def __len__(self) -> int: ...

@@ -60,9 +60,17 @@ def make_generate(system: System, config: SampleConfig, mesh: Mesh) -> Generate:
 
 
 def generate(
-    run: Generate, params: Params, seed: int, num: int, labels: np.ndarray | None, mesh: Mesh, *, batch_size: int
+    run: Generate,
+    params: Params,
+    seed: int,
+    num: int,
+    labels: np.ndarray | None,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    first: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Yields images 0 to num - 1 in batches (b, H, W, C) uint8; image i is the same for any batch size.
+    """Yields images `first` to num - 1 in batches (b, H, W, C) uint8; image i is the same for any batch size.
 
     Args:
       run: from `make_generate`.
@@ -72,7 +80,7 @@ def generate(
     devices = mesh.devices.size
     batch_size = -(-min(batch_size, num) // devices) * devices
     key = np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), "sample")))
-    for start in range(0, num, batch_size):
+    for start in range(first, num, batch_size):
         indices = np.arange(start, start + batch_size, dtype=np.int32)
         chosen = None if labels is None else labels[np.minimum(indices, num - 1)].astype(np.int32)
         yield np.asarray(run(params, key, indices, chosen))[: num - start]

@@ -39,10 +39,16 @@ class ArrayRecordSource(Source):
                 )
         self.class_names = class_names[0]
         self.fingerprint = checksum([*self.class_names, *map(os.path.basename, paths), *map(str, counts)])
+        self._paths = paths
         # `path[a:b]` is the reader's way to name a part of a file: all but the header.
         self._records = ArrayRecordDataSource(
             [f"{path}[1:{1 + count}]" for path, count in zip(paths, counts, strict=True)]
         )
+
+    @property
+    def revision(self) -> str:
+        stats = map(os.stat, self._paths)
+        return checksum([self.fingerprint, *(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)])
 
     def __len__(self) -> int:
         return len(self._records)

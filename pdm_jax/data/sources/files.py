@@ -29,6 +29,11 @@ class FolderSource(Source):
         self._names, self._labels, self.class_names = _sort_into_classes(below, f"the folder {path!r}")
         self.fingerprint = checksum(self._names)
 
+    @property
+    def revision(self) -> str:
+        files = ((name, (self._root / name).stat()) for name in self._names)
+        return checksum(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files)
+
     def __len__(self) -> int:
         return len(self._names)
 
@@ -57,6 +62,10 @@ class ZipSource(Source):
             self._archive().namelist(), f"the zip archive {path!r}"
         )
         self.fingerprint = checksum(self._names)
+
+    @property
+    def revision(self) -> str:
+        return checksum(f"{name} {self._archive().getinfo(name).CRC}" for name in self._names)
 
     def _archive(self) -> zipfile.ZipFile:
         process = os.getpid()

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from pdm_jax.data.record import Source
+from pdm_jax.data.sources.archives import NpzSource
 from pdm_jax.data.sources.array_records import ArrayRecordSource
 from pdm_jax.data.sources.builtin import open_builtin
 from pdm_jax.data.sources.files import FolderSource, ZipSource
@@ -17,15 +18,16 @@ _KINDS = {
     "folder": lambda rest, split: FolderSource(rest),
     "zip": lambda rest, split: ZipSource(rest),
     "arrayrecord": lambda rest, split: ArrayRecordSource(rest),
+    "npz": lambda rest, split: NpzSource(rest),
     "tfds": TfdsSource,
 }
 
 
 def open_source(spec: str, split: str = "train") -> Source:
-    """Opens `builtin:digits|photos`, `folder:PATH`, `zip:PATH`, `arrayrecord:PATTERN`, `tfds:NAME` or a plain path.
+    """Opens `builtin:digits|photos`, `folder:`, `zip:`, `arrayrecord:`, `npz:`, `tfds:` and a name, or a plain path.
 
     Args:
-      spec: the source; a plain path is taken for a folder, a zip or an ArrayRecord file by what it is.
+      spec: the source; a plain path is taken for a folder, a zip, an ArrayRecord file or an archive by what it is.
       split: which part, for sources that have parts (tfds).
 
     Raises:
@@ -38,8 +40,8 @@ def open_source(spec: str, split: str = "train") -> Source:
     if path.is_dir():
         return FolderSource(spec)
     if path.is_file():
-        return ArrayRecordSource(spec) if path.suffix == ".array_record" else ZipSource(spec)
+        return {".array_record": ArrayRecordSource, ".npz": NpzSource}.get(path.suffix, ZipSource)(spec)
     near = difflib.get_close_matches(kind, _KINDS, n=1)
     hint = f"; did you mean {near[0]}:{rest}?" if near and colon else ""
-    kinds = "builtin:digits, builtin:photos, folder:PATH, zip:PATH, arrayrecord:PATTERN or tfds:NAME"
+    kinds = "builtin:digits, builtin:photos, folder:PATH, zip:PATH, arrayrecord:PATTERN, npz:PATTERN or tfds:NAME"
     raise UserError(f"the data source {spec!r} is no path that exists; expected {kinds}{hint}")

@@ -1,0 +1,195 @@
+"""`pdm eval`: how good the images of a run, or of any program, are."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pdm_jax.cli.sampling import add_sampling_arguments, digest, open_sampling, refuse_sampling_arguments
+from pdm_jax.errors import UserError
+
+_METRICS = "fid,precision,recall"
+
+
+def add_parser(subparsers) -> None:
+    """Registers the command."""
+    parser = subparsers.add_parser(
+        "eval",
+        help="score images: FID, sFID, IS, KID, precision, recall, CLIP, PSNR, SSIM, LPIPS",
+        description="Makes images of a run and scores them, or scores any images. Images of a run are kept in "
+        "--out and gone on with after a kill. Results are printed, written as JSON and added to results.csv.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--workdir", metavar="DIR", help="folder of a run, whose images are made and scored")
+    what.add_argument("--images", metavar="A", help="images of any program: a folder, .zip, .npz or any data source")
+    parser.add_argument("--reference", metavar="B", help="real images, or statistics of them (default: the run's data)")
+    parser.add_argument(
+        "--metrics",
+        default=_METRICS,
+        help="of fid, sfid, is, kid, precision, recall, density, coverage; in pairs psnr, ssim, psnr_y, ssim_y, lpips, "
+        f"rfid, ris; clip (default: {_METRICS})",
+    )
+    parser.add_argument("--num", type=int, help="how many images (default: the run's config.eval.num; all of A)")
+    parser.add_argument("--size", type=int, help="crop and resize images of A and B to this side")
+    parser.add_argument("--features", default="local", help="local, inception:FILE or vgg16:FILE (default: local)")
+    parser.add_argument(
+        "--resize", default="clean", help="how Inception gets its images: clean, tensorflow or pytorch (default: clean)"
+    )
+    parser.add_argument("--perceptual", default="local", help="for lpips: local, or alex|vgg:BACKBONE,HEADS")
+    parser.add_argument("--clip-model", metavar="DIR", help="for clip: a folder as Hugging Face publishes CLIP")
+    parser.add_argument("--prompts", metavar="FILE", help="for clip: one line an image")
+    parser.add_argument("--confidence", action="store_true", help="95%% interval of FID and sFID")
+    parser.add_argument("--extrapolate", action="store_true", help="FID and sFID at infinitely many images")
+    parser.add_argument("--manifold-num", type=int, default=10_000, help="real images of precision, recall and KID")
+    parser.add_argument("--out", metavar="DIR", help="folder of results (default: eval in the workdir, or here)")
+    parser.add_argument("--cache", metavar="DIR", help="what is computed once (default: $PDM_CACHE, ~/.cache/pdm_jax)")
+    add_sampling_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sides:
+    """What is compared with what."""
+
+    images: Any  # ImageSet
+    reference: str | None
+    settings: Mapping[str, Any]  # how reference images are read
+    out: Path
+    facts: dict[str, Any]  # of the images, for the results
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates; returns the exit status."""
+    import jax
+
+    from pdm_jax.evaluation.demand import Demand
+    from pdm_jax.evaluation.evaluate import evaluate, open_reference
+    from pdm_jax.evaluation.judges import local_network, open_judges
+    from pdm_jax.evaluation.results import write_results
+
+    start, cache = time.perf_counter(), _cache(args.cache)
+    demand = Demand(
+        tuple(args.metrics.split(",")),
+        confidence=args.confidence,
+        extrapolate=args.extrapolate,
+        manifold_num=args.manifold_num,
+    )
+    sides = _of_run(args) if args.workdir else _of_any(args)
+    real, statistics = open_reference(sides.reference, **sides.settings)
+    judges = open_judges(
+        demand,
+        features=args.features,
+        resize=args.resize,
+        perceptual=args.perceptual,
+        clip=args.clip_model,
+        make_local=lambda: local_network(real, cache, _training_bar),
+    )
+    prompts = None if args.prompts is None else _lines(args.prompts)
+    scores, found = evaluate(
+        demand,
+        judges,
+        sides.images,
+        real,
+        statistics=statistics,
+        prompts=prompts,
+        batch_size=args.batch_size,
+        cache=cache,
+        bar=_bar,
+    )
+    seconds = round(time.perf_counter() - start, 1)
+    if jax.process_index() == 0:
+        facts = {**sides.facts, "reference": sides.reference, **found, "seconds": seconds}
+        path = write_results(sides.out, facts, scores)
+        _show(scores, facts, path)
+    return 0
+
+
+def _of_run(args: argparse.Namespace) -> _Sides:
+    """A run's images, made where they are missing, beside its data."""
+    from pdm_jax.config import to_dict
+    from pdm_jax.evaluation.generated import GeneratedFolder, fill
+    from pdm_jax.evaluation.image_sets import ImageSet
+
+    if args.size is not None:
+        raise UserError("--size belongs to --images; a run's images have the size it was trained at")
+    sampling = open_sampling(args)
+    config, data = sampling.config, sampling.config.data
+    num = config.eval.num if args.num is None else args.num
+    if num < 1:
+        raise UserError(f"--num is {num}; expected at least 1")
+    if "://" in args.workdir and not args.out:
+        raise UserError(f"{args.workdir} is no folder of a disk; give --out, one that all hosts can read")
+    out = Path(args.out or Path(args.workdir) / "eval").expanduser()
+    folder = GeneratedFolder(out / f"step-{sampling.step}-{digest(sampling.about)}", sampling.about)
+    with _bar("generate", num) as progress:
+        fill(folder, num, sampling.images, sampling.labels(num), progress)
+    facts = {
+        "images": args.workdir,
+        "config": digest(to_dict(config)),
+        "step": sampling.step,
+        "weights": args.weights,
+        "seed": args.seed,
+        "labels": args.labels,
+        "sampler": sampling.sampling.sampler,
+        "steps": sampling.sampling.steps,
+        "guidance": sampling.sampling.guidance,
+    }
+    return _Sides(
+        images=ImageSet(folder.source(num), channels=data.channels, num=num, spread=False),
+        reference=args.reference or config.eval.source or data.source,
+        settings={"split": config.eval.split or data.split, "size": data.image_size, "channels": data.channels},
+        out=out,
+        facts=facts,
+    )
+
+
+def _of_any(args: argparse.Namespace) -> _Sides:
+    """Any images beside others."""
+    from pdm_jax.evaluation.image_sets import ImageSet
+
+    refuse_sampling_arguments(args)
+    images = ImageSet(args.images, size=args.size, num=args.num)
+    out = Path(args.out or "eval").expanduser()
+    return _Sides(images, args.reference, {"size": args.size}, out, {"images": args.images})
+
+
+def _show(scores: Mapping[str, float], facts: Mapping[str, Any], path: Path) -> None:
+    """Prints the numbers and what they are of."""
+    width = max(map(len, scores))
+    for name, value in scores.items():
+        print(f"{name:{width}}  {value:.6g}")
+    made = f"{facts['num']} images" + (f", {facts['num_reference']} real ones" if facts["num_reference"] else "")
+    network = f", features {facts['features']} {facts['weights']}" if "features" in facts else ""
+    resize = f" (resize {facts['resize']})" if facts.get("resize", "none") != "none" else ""
+    print(f"{path}: {made}{network}{resize}, {facts['seconds']} s")
+
+
+@contextlib.contextmanager
+def _bar(name: str, total: int) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=name, unit="image", dynamic_ncols=True, leave=False) as bar:
+        yield bar.update
+
+
+def _training_bar(steps: Iterable[Any]) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    return tqdm(steps, desc="feature network", unit="step", dynamic_ncols=True, leave=False)
+
+
+def _cache(folder: str | None) -> Path:
+    return Path(folder or os.environ.get("PDM_CACHE") or "~/.cache/pdm_jax").expanduser()
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the prompts {path}: {error}; give a text file, one line an image") from error

@@ -1,0 +1,112 @@
+"""From what a user writes, `inception:FILE` or `local`, to the networks that judge."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from pdm_jax.config import DataConfig
+from pdm_jax.data import make_dataset
+from pdm_jax.errors import UserError
+from pdm_jax.evaluation.clip_score import ClipScorer, open_clip
+from pdm_jax.evaluation.demand import TEXT, Demand
+from pdm_jax.evaluation.image_sets import ImageSet
+from pdm_jax.evaluation.local_features import load_local, local_perceptual, recipe, save_local, train_local
+from pdm_jax.evaluation.networks import FeatureNetwork, PerceptualNetwork
+from pdm_jax.evaluation.pretrained import open_inception, open_lpips, open_vgg16
+
+_LOCAL_BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Judges:
+    """The networks that an evaluation needs; None where it does not."""
+
+    features: FeatureNetwork | None = None
+    perceptual: PerceptualNetwork | None = None
+    clip: ClipScorer | None = None
+
+
+def open_judges(
+    demand: Demand,
+    *,
+    features: str,
+    resize: str,
+    perceptual: str,
+    clip: str | None,
+    make_local: Callable[[], FeatureNetwork],
+) -> Judges:
+    """Opens what the metrics need and nothing else.
+
+    Args:
+      demand: the metrics.
+      features: "local", "inception:FILE" or "vgg16:FILE".
+      resize: how Inception gets its images: "clean", "tensorflow" or "pytorch".
+      perceptual: "local", "alex:BACKBONE,HEADS" or "vgg:BACKBONE,HEADS".
+      clip: a folder; None where there is none.
+      make_local: trains the local network or takes it from a cache; called once at most.
+
+    Raises:
+      UserError: a text is not understood, a file cannot be used, or CLIP is needed and not given.
+    """
+    found = Judges()
+    if demand.of_features or ("lpips" in demand.of_pairs and perceptual == "local"):
+        local = make_local() if "local" in (features, perceptual) else None
+    if demand.of_features:
+        found = dataclasses.replace(found, features=local if features == "local" else _features(features, resize))
+    if "lpips" in demand.of_pairs:
+        judge = local_perceptual(local) if perceptual == "local" else _perceptual(perceptual)
+        found = dataclasses.replace(found, perceptual=judge)
+    if any(name in TEXT for name in demand.metrics):
+        if clip is None:
+            raise UserError("clip needs --clip-model=FOLDER, a folder with CLIP as Hugging Face publishes it")
+        found = dataclasses.replace(found, clip=open_clip(clip))
+    return found
+
+
+def local_network(images: ImageSet | None, cache: Path | None, progress: Callable) -> FeatureNetwork:
+    """A feature network trained on a set of real images itself, or the one that the cache has of this set.
+
+    Its numbers compare runs on these images and mean nothing beside those of another set or of Inception.
+
+    Raises:
+      UserError: there are no real images.
+    """
+    if images is None:
+        raise UserError("local features are trained on real images; give --reference with images, or --features")
+    key = hashlib.sha256(json.dumps([recipe(), images.revision]).encode()).hexdigest()[:16]
+    path = None if cache is None else cache / f"local-{key}.safetensors"
+    if path is not None and path.is_file():
+        return load_local(path)
+    config = DataConfig(
+        source=images.name,
+        split=images.split,
+        image_size=min(images.image_shape[:2]),
+        channels=images.image_shape[2],
+        batch_size=min(_LOCAL_BATCH, len(images)),
+    )
+    network = train_local(make_dataset(config, seed=0), seed=0, progress=progress)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_local(path, network)
+    return network
+
+
+def _features(spec: str, resize: str) -> FeatureNetwork:
+    kind, _, path = spec.partition(":")
+    if kind == "inception" and path:
+        return open_inception(path, resize)
+    if kind == "vgg16" and path:
+        return open_vgg16(path)
+    raise UserError(f"--features is {spec!r}; expected local, inception:FILE or vgg16:FILE")
+
+
+def _perceptual(spec: str) -> PerceptualNetwork:
+    kind, _, paths = spec.partition(":")
+    backbone, comma, heads = paths.partition(",")
+    if kind in ("alex", "vgg") and comma:
+        return open_lpips(kind, backbone, heads)
+    raise UserError(f"--perceptual is {spec!r}; expected local, alex:BACKBONE,HEADS or vgg:BACKBONE,HEADS")
