@@ -32,7 +32,7 @@ def distance_to(reference: Statistics | Moments) -> Callable[[Statistics | Momen
         trace, factor = _factor(statistics.covariance)
         difference = statistics.mean - reference.mean
         overlap = np.linalg.svd(factor.T @ reference_factor, compute_uv=False).sum()
-        return max(0.0, float(difference @ difference + trace + reference_trace - 2 * overlap))
+        return max(float(difference @ difference + trace + reference_trace - 2 * overlap), 0.0)
 
     return distance
 

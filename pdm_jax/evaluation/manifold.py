@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -60,7 +59,7 @@ def precision_recall(
     check_sizes(features.shape[1], reference.shape[1])
     # Squared distances are differences of squared norms: the smaller these, the more digits are left.
     centre = reference.mean(0, dtype=np.float64)
-    features, reference = ((x - centre).astype(np.float32) for x in (features, reference))
+    features, reference = ((x - centre.astype(x.dtype)).astype(np.float32) for x in (features, reference))
 
     radii = _radii(features, k, mesh, block)
     reference_radii = _radii(reference, k, mesh, block)
@@ -72,13 +71,20 @@ def precision_recall(
 
 def _radii(points: np.ndarray, k: int, mesh: Mesh, block: int) -> np.ndarray:
     """Squared distances (N,) to the k-th nearest other point."""
-    nearest = jax.jit(functools.partial(_nearest, k=k), out_shardings=replicated(mesh))
+    nearest = jax.jit(_nearest, static_argnames="k", out_shardings=replicated(mesh))
     columns = _columns(points, mesh, block)
-    radii = [np.asarray(nearest(rows, columns)) for rows in _row_blocks(points, mesh, block, fill=0)]
+    radii = [np.asarray(nearest(rows, columns, k=k)) for rows in _row_blocks(points, mesh, block, fill=0)]
     return np.concatenate(radii)[: len(points)]
 
 
-def _memberships(features, radii, reference, reference_radii, mesh: Mesh, block: int):
+def _memberships(
+    features: np.ndarray,
+    radii: np.ndarray,
+    reference: np.ndarray,
+    reference_radii: np.ndarray,
+    mesh: Mesh,
+    block: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Balls of the reference around each feature (N,); which reference points (M,) are in a ball or hold a point."""
     inside = jax.jit(_inside, out_shardings=replicated(mesh))
     columns = _columns(reference, mesh, block)

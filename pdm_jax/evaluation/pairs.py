@@ -23,7 +23,7 @@ def psnr(images: Array, references: Array, *, luma: bool = False) -> Array:
     with one of them, as in scikit-image and torchmetrics.
 
     Args:
-      images: (B, H, W, C) uint8.
+      images: (B, H, W, C) uint8, on the device or in NumPy.
       references: the same shape.
       luma: compare BT.601 luma, as super-resolution does: Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 for
         R, G, B in [0, 255], not rounded, and 255 still as the peak. Borders that a paper shaves off are the caller's.

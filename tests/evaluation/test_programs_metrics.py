@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import venv
 
 import pytest
@@ -18,7 +17,7 @@ def official(tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PROGRAMS], check=True, stdout=sys.stderr)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *PROGRAMS], check=True)
     subprocess.run([python, make_golden_metrics.__file__, folder / "metrics.json"], check=True)
     return json.loads((folder / "metrics.json").read_text())
 
