@@ -9,10 +9,12 @@ OWNER = ["tensorflow-datasets>=4.9.9", "grain>=0.2.18", "ml-collections>=1.0", "
 TOOLS = [
     "h5py>=3.10",
     "pillow>=10.1",
+    "scipy>=1.12",
     "safetensors>=0.5",
     "scikit-image>=0.24",
     "scikit-learn>=1.4",
     "tensorboardX>=2.6",
+    "tokenizers>=0.20",
     "tqdm>=4.66",
 ]
 
