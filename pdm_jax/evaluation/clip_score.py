@@ -60,8 +60,8 @@ def open_clip(folder: str | os.PathLike) -> ClipScorer:
     Raises:
       UserError: a file is missing or damaged, or the files do not fit each other.
     """
-    loaded = open_network(folder)
-    network = loaded.definition.bind(loaded.params)
+    definition, params = open_network(folder)
+    network = definition.bind(params)
     settings = open_image_settings(folder)
     if settings.crop_size != network.image.image_size:
         raise UserError(
@@ -70,8 +70,8 @@ def open_clip(folder: str | os.PathLike) -> ClipScorer:
         )
 
     def cosine(params: Params, pixels: Array, tokens: Array) -> Array:
-        clip = loaded.definition.bind(params)
+        clip = definition.bind(params)
         return (clip.embed_images(pixels) * clip.embed_texts(tokens)).sum(-1)
 
     tokenize = open_tokenizer(folder, network.text.max_length)
-    return ClipScorer(loaded.params, jax.jit(cosine), tokenize, settings)
+    return ClipScorer(jax.device_put(params), jax.jit(cosine), tokenize, settings)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,65 +60,60 @@ _WORDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """A network and its numbers."""
-
-    definition: Definition
-    params: Params
-
-
-def open_clip(folder: str | os.PathLike) -> Loaded:
-    """A `Clip` with the weights of a folder such as openai/clip-vit-base-patch16.
+def open_clip(folder: str | os.PathLike) -> tuple[Definition, Params]:
+    """A `Clip` and its parameters from a folder such as openai/clip-vit-base-patch16.
 
     Raises:
       UserError: a file is missing or damaged, or config and weights do not fit each other.
     """
-    return build_clip(read_json(Path(folder) / "config.json"), read_tensors(folder))
+    definition = define_clip(read_json(Path(folder) / "config.json"))
+    return definition, load(read_tensors(folder), definition)
 
 
-def open_text_tower(folder: str | os.PathLike) -> Loaded:
-    """A `TextTower` that stands alone, such as the folder text_encoder of Stable Diffusion.
+def open_text_tower(folder: str | os.PathLike) -> tuple[Definition, Params]:
+    """A `TextTower` that stands alone and its parameters, such as the folder text_encoder of Stable Diffusion.
 
     Raises:
       UserError: as `open_clip`.
     """
-    return build_text_tower(read_json(Path(folder) / "config.json"), read_tensors(folder))
+    tensors = read_tensors(folder)
+    with_projection = _PROJECTIONS["text"] in tensors
+    definition = define_text_tower(read_json(Path(folder) / "config.json"), with_projection=with_projection)
+    return definition, load(tensors, definition, "text")
 
 
-def build_clip(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
-    """A `Clip` from the content of a folder of transformers' `CLIPModel`.
+def define_clip(config: Mapping[str, Any]) -> Definition:
+    """The `Clip` of a `config.json` of transformers' `CLIPModel`.
 
     Raises:
-      UserError: the config lacks a tower or has sizes that are none, or the tensors are not this network's.
+      UserError: the config lacks a tower, or has sizes that are none.
     """
     for name in ("text_config", "vision_config"):
         if not isinstance(config.get(name), Mapping):
             raise UserError(f"the CLIP config has no {name}; give the folder of a whole CLIP model, text and image")
-    projection_dim = _sizes(config, {"projection_dim": 512})["projection_dim"]
-    text, image = (_sizes(config[name], known) for name, known in (("text_config", _TEXT), ("vision_config", _IMAGE)))
-    definition = define(
-        lambda rngs: Clip(_text_tower(text, projection_dim, rngs), _image_tower(image, projection_dim, rngs))
-    )
-    return Loaded(definition, load(tensors, definition))
+    text, image = _sizes(config["text_config"], _TEXT), _sizes(config["vision_config"], _IMAGE)
+    projection_dim = _projection_dim(config)
+    return define(lambda rngs: Clip(_text_tower(text, projection_dim, rngs), _image_tower(image, projection_dim, rngs)))
 
 
-def build_text_tower(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
-    """A `TextTower` of `CLIPTextModel`, or of `CLIPTextModelWithProjection` if the tensors have that.
+def define_text_tower(config: Mapping[str, Any], *, with_projection: bool) -> Definition:
+    """The `TextTower` of a `config.json` of `CLIPTextModel` or `CLIPTextModelWithProjection`.
 
     Raises:
-      UserError: as `build_clip`.
+      UserError: the config has sizes that are none.
     """
-    return _build_tower("text", _text_tower, _sizes(config, _TEXT | {"projection_dim": 512}), tensors)
+    sizes, projection_dim = _sizes(config, _TEXT), _projection_dim(config) if with_projection else None
+    return define(lambda rngs: _text_tower(sizes, projection_dim, rngs))
 
 
-def build_image_tower(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
-    """An `ImageTower` of `CLIPVisionModel`, or of `CLIPVisionModelWithProjection` if the tensors have that.
+def define_image_tower(config: Mapping[str, Any], *, with_projection: bool) -> Definition:
+    """The `ImageTower` of a `config.json` of `CLIPVisionModel` or `CLIPVisionModelWithProjection`.
 
     Raises:
-      UserError: as `build_clip`.
+      UserError: the config has sizes that are none.
     """
-    return _build_tower("image", _image_tower, _sizes(config, _IMAGE | {"projection_dim": 512}), tensors)
+    sizes, projection_dim = _sizes(config, _IMAGE), _projection_dim(config) if with_projection else None
+    return define(lambda rngs: _image_tower(sizes, projection_dim, rngs))
 
 
 def load(tensors: Mapping[str, np.ndarray], definition: Definition, tower: str | None = None) -> Params:
@@ -162,10 +156,8 @@ def _sizes(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def _build_tower(tower: str, make: Callable, sizes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Loaded:
-    projection_dim = sizes["projection_dim"] if _PROJECTIONS[tower] in tensors else None
-    definition = define(lambda rngs: make(sizes, projection_dim, rngs))
-    return Loaded(definition, load(tensors, definition, tower))
+def _projection_dim(config: Mapping[str, Any]) -> int:
+    return _sizes(config, {"projection_dim": 512})["projection_dim"]
 
 
 def _text_tower(sizes: Mapping[str, Any], projection_dim: int | None, rngs: nnx.Rngs) -> TextTower:

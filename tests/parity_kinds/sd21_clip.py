@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from pdm_jax.errors import UserError
-from pdm_jax.interop.clip import Loaded, build_clip, build_image_tower, build_text_tower
+from pdm_jax.interop.clip import define_clip, define_image_tower, define_text_tower, load
 from pdm_jax.networks.clip import TowerOutput
+from pdm_jax.networks.functional import Definition
 from pdm_jax.types import Array
 from tests.parity_kinds._case import Case
 
@@ -25,35 +26,36 @@ def run(case: Case) -> dict[str, Array]:
 
 
 def _text(case: Case) -> dict[str, Array]:
-    tower = build_text_tower(case.meta["config"], case.weights)
-    out = _apply(tower, jnp.asarray(case.io["input_ids"], jnp.int32))
-    penultimate = tower.definition.bind(tower.params).norm_out(out.hidden[-2])
-    return _named(out, "text_embeds") | {"penultimate": penultimate}
+    with_projection = "text_projection.weight" in case.weights
+    tower = _bound(case, define_text_tower(case.meta["config"], with_projection=with_projection), "text")
+    out = tower(jnp.asarray(case.io["input_ids"], jnp.int32))
+    return _named(out, "text_embeds") | {"penultimate": tower.norm_out(out.hidden[-2])}
 
 
 def _image(case: Case) -> dict[str, Array]:
-    return _named(_apply(build_image_tower(case.meta["config"], case.weights), _pixels(case)), "image_embeds")
+    with_projection = "visual_projection.weight" in case.weights
+    tower = _bound(case, define_image_tower(case.meta["config"], with_projection=with_projection), "image")
+    return _named(tower(_pixels(case)), "image_embeds")
 
 
 def _both(case: Case) -> dict[str, Array]:
-    clip = build_clip(case.meta["config"], case.weights)
-    network = clip.definition.bind(clip.params)
-    text = network.embed_texts(jnp.asarray(case.io["input_ids"], jnp.int32))
-    image = network.embed_images(_pixels(case))
+    clip = _bound(case, define_clip(case.meta["config"]))
+    text = clip.embed_texts(jnp.asarray(case.io["input_ids"], jnp.int32))
+    image = clip.embed_images(_pixels(case))
     cosine = text @ image.T
-    logits = jnp.exp(network.logit_scale) * cosine
+    logits = jnp.exp(clip.logit_scale[...]) * cosine
     return {
         "text_embeds": text,
         "image_embeds": image,
         "cosine": cosine,
         "logits_per_text": logits,
         "logits_per_image": logits.T,
-        "logit_scale": network.logit_scale[...],
+        "logit_scale": clip.logit_scale[...],
     }
 
 
-def _apply(tower: Loaded, inputs: Array) -> TowerOutput:
-    return jax.jit(lambda params, inputs: tower.definition.bind(params)(inputs))(tower.params, inputs)
+def _bound(case: Case, definition: Definition, tower: str | None = None) -> nnx.Module:
+    return definition.bind(load(case.weights, definition, tower))
 
 
 def _pixels(case: Case) -> Array:
