@@ -1,12 +1,10 @@
 """A tiny random CLIP in the layout of Hugging Face, the same in every environment: for tests and golden numbers."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
-
-from pdm_jax.interop.clip import define_clip, official_shapes
 
 TEXTS = ("A photo of a cat.", "the  CAT's dog, 42 of them", "", "far more words than fit into the tiny text tower " * 3)
 _SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -15,6 +13,8 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 def write(folder: Path, **text_config) -> Path:
     """Writes config, weights, tokenizer and settings; `text_config` changes some of the text tower's settings."""
+    from safetensors.numpy import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
     end = tokenizer.token_to_id(_END)
@@ -53,6 +53,8 @@ def write_json(path: Path, content: dict) -> None:
 
 def make_tensors(config: dict) -> dict[str, np.ndarray]:
     """Random weights under the published names, large enough for every part to matter."""
+    from pdm_jax.interop.clip import define_clip, official_shapes  # the official programs have no JAX
+
     rng = np.random.default_rng(14)
     shapes = official_shapes(define_clip(config))
     tensors = {name: np.asarray(rng.normal(0, 0.2, shapes[name]), np.float32) for name in sorted(shapes)}
@@ -86,3 +88,7 @@ def make_images() -> np.ndarray:
     rng = np.random.default_rng(8)
     coarse = rng.integers(0, 256, (4, 10, 9, 3)).repeat(5, axis=1).repeat(5, axis=2)[:, :, :41]
     return np.clip(coarse + rng.integers(-20, 21, coarse.shape), 0, 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

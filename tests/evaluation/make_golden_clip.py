@@ -1,21 +1,19 @@
-"""Writes tests/golden/evaluation/clip.npz: the numbers of transformers and torchmetrics for the tiny CLIP of the tests.
+"""The numbers of transformers and torchmetrics for the tiny CLIP of `clip_folder`.
 
-    python -m tests.evaluation.make_golden_clip
+    python -m tests.evaluation.clip_folder CLIP  # where this package is installed
+    python -m tests.evaluation.make_golden_clip CLIP tests/golden/evaluation/clip.npz  # where the programs are
 
-Made with transformers 5.23.0, torchmetrics 1.9.0, torch 2.15.0 on a CPU, from the root of the repository.
+Both from the root of the repository. Made with transformers 5.23.0, torchmetrics 1.9.0 and torch 2.15.0 on a CPU.
 """
 
-import tempfile
-from pathlib import Path
+import sys
 
 import numpy as np
 
-from tests.evaluation.clip_folder import TEXTS, make_images, write
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation" / "clip.npz"
+from tests.evaluation.clip_folder import TEXTS, make_images
 
 
-def reference(folder: Path) -> dict[str, np.ndarray]:
+def reference(folder: str) -> dict[str, np.ndarray]:
     """What the programs make of the tests' images and texts with the CLIP in a folder."""
     import torch
     from torchmetrics.multimodal.clip_score import CLIPScore
@@ -62,6 +60,4 @@ def _as_expected(model):
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        GOLDEN.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(GOLDEN, **reference(write(Path(folder))))
+    np.savez_compressed(sys.argv[2], **reference(sys.argv[1]))
