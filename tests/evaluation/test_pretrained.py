@@ -5,73 +5,52 @@ import pytest
 
 from pdm_jax.errors import UserError
 from pdm_jax.evaluation import pretrained
-from pdm_jax.interop import safetensors_files
-from tests.evaluation.random_weights import (
-    BACKBONE_SHAPES,
-    HEAD_SHAPES,
-    INCEPTION_SHAPES,
-    make_images,
-    make_weights,
-)
+from pdm_jax.interop import inception as inception_files
+from pdm_jax.interop import safetensors_files, torchvision_files
+from pdm_jax.networks import define
+from pdm_jax.networks.inception import InceptionV3
+from pdm_jax.networks.lpips import LPIPS
+from tests.evaluation import network_checks
+from tests.evaluation.random_weights import make_images, make_weights
 
 
 @pytest.fixture(scope="module")
-def stored(golden):
+def results(golden):
     with np.load(golden / "evaluation" / "networks.npz") as file:
         return dict(file)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Random weights as files, by the networks' names."""
+    """Random weights as files; of VGG16 without its classifier."""
     folder = tmp_path_factory.mktemp("weights")
-    files = {"inception": INCEPTION_SHAPES, **BACKBONE_SHAPES}
-    files |= {f"{name}_heads": shapes for name, shapes in HEAD_SHAPES.items()}
-    for name, shapes in files.items():
-        safetensors_files.write(folder / f"{name}.safetensors", make_weights(shapes), {})
+    alex, vgg = (define(lambda rngs, name=name: LPIPS(name, rngs=rngs)).shapes for name in ("alex", "vgg"))
+    shapes = {
+        "inception": inception_files.official_shapes(define(lambda rngs: InceptionV3(rngs=rngs)).shapes),
+        "alex": torchvision_files.alexnet_shapes(alex["backbone"]),
+        "alex_heads": torchvision_files.head_shapes(alex["heads"]),
+        "vgg": torchvision_files.vgg16_shapes(vgg["backbone"]),
+        "vgg_heads": torchvision_files.head_shapes(vgg["heads"]),
+    }
+    for name, wanted in shapes.items():
+        safetensors_files.write(folder / f"{name}.safetensors", make_weights(wanted), {})
     return folder
 
 
-def open_lpips(folder, backbone, **options):
+def open_lpips(folder, backbone):
     files = [folder / f"{name}.safetensors" for name in (backbone, f"{backbone}_heads")]
-    return pretrained.open_lpips(backbone, *files, **options)
+    return pretrained.open_lpips(backbone, *files)
 
 
-def close(got, wanted):
-    """Within 1e-4 of the features' own size."""
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).mean())
+@pytest.mark.parametrize("check", network_checks.QUICK, ids=lambda check: check.__name__)
+def test_as_the_official_programs(check, folder, results):
+    check(folder, results)
 
 
-def test_inception_agrees_with_torch_fidelity(folder, stored):
-    network = pretrained.open_inception(folder / "inception.safetensors", "tensorflow")
-    features = jax.jit(network.apply)(network.params, jnp.asarray(make_images(2, 80, 64)))
-    assert {name: value.shape for name, value in features.items()} == {
-        name: (2, size) for name, size in network.outputs.items()
-    }
-    for name, value in features.items():
-        close(value, stored[f"inception_{name}"])
-
-
-@pytest.mark.parametrize("resize", ["clean", "pytorch"])
-def test_inception_agrees_with_clean_fid_and_pytorch_fid(folder, stored, resize):
-    network = pretrained.open_inception(folder / "inception.safetensors", resize)
-    features = jax.jit(network.apply)(network.params, jnp.asarray(make_images(2, 80, 64)))
-    close(features["pool"], stored[f"inception_pool_{resize}"])
-    assert network.identity["resize"] == resize
-
-
-def test_the_kinds_of_resize_can_be_told_apart(stored):
+def test_the_kinds_of_resize_can_be_told_apart(results):
     for resize in ("clean", "pytorch"):
         with pytest.raises(AssertionError):
-            close(stored["inception_pool"], stored[f"inception_pool_{resize}"])
-
-
-@pytest.mark.parametrize("backbone", ["alex", "vgg"])
-def test_lpips_agrees_with_the_lpips_package(folder, stored, backbone):
-    network = open_lpips(folder, backbone)
-    a, b = (jnp.asarray(make_images(2, 80, 64, seed)) for seed in (0, 1))
-    distances = jax.jit(network.apply)(network.params, a, b)
-    np.testing.assert_allclose(distances, stored[f"lpips_{backbone}"], rtol=0, atol=1e-4)
+            network_checks.close(results["inception_pool"], results[f"inception_pool_{resize}"])
 
 
 @pytest.mark.parametrize("backbone", ["alex", "vgg"])
@@ -89,15 +68,12 @@ def test_lpips_takes_grey_images_from_its_least_size_on(folder, backbone):
 
 def test_lpips_is_a_loss_in_bfloat16_too(folder):
     files = [folder / f"{name}.safetensors" for name in ("alex", "alex_heads")]
-    a, b = (jnp.asarray(make_images(1, 40, 40, seed), jnp.float32) / 127.5 - 1 for seed in (0, 1))
-    values = []
-    for dtype in (jnp.float32, jnp.bfloat16):
-        definition, params = pretrained.load_lpips("alex", *files, dtype=dtype)
-        loss = lambda a, definition=definition, params=params: definition.bind(params)(a, b).sum()  # noqa: E731
-        value, gradient = jax.jit(jax.value_and_grad(loss))(a)
-        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
-        values.append(value)
-    np.testing.assert_allclose(values[1], values[0], rtol=0.02)
+    a, b = (jnp.asarray(make_images(1, 32, 32, seed), jnp.float32) / 127.5 - 1 for seed in (0, 1))
+    exact, params = pretrained.load_lpips("alex", *files)
+    fast, _ = pretrained.load_lpips("alex", *files, dtype=jnp.bfloat16)
+    loss, gradient = jax.jit(jax.value_and_grad(lambda a: exact.bind(params)(a, b).sum()))(a)
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+    np.testing.assert_allclose(jax.jit(lambda params: fast.bind(params)(a, b).sum())(params), loss, rtol=0.02)
 
 
 @pytest.mark.parametrize(
