@@ -43,11 +43,15 @@ def open_inception(path: str | os.PathLike, resize: str) -> FeatureNetwork:
     params = _load(path, "FID's InceptionV3", inception_files.load, definition.shapes)
 
     def apply(params: Params, images: Array) -> dict[str, Array]:
-        x = resizing.resize(images, (inception.SIZE, inception.SIZE), resize)
-        x = 2 * (x / 255) - 1 if resize == "pytorch" else (x - 128) / 128
-        return definition.bind(params)(_to_rgb(x))
+        return inception_features(definition.bind(params), images, resize)
 
     return FeatureNetwork("inception", params, apply, inception.OUTPUTS, resize)
+
+
+def inception_features(network: inception.InceptionV3, images: Array, resize: str) -> dict[str, Array]:
+    """What the network makes of uint8 images (B, H, W, 1 or 3), resized and normalised as `open_inception` says."""
+    x = resizing.resize(images, (inception.SIZE, inception.SIZE), resize)
+    return network(_to_rgb(2 * (x / 255) - 1 if resize == "pytorch" else (x - 128) / 128))
 
 
 def open_vgg16(path: str | os.PathLike) -> FeatureNetwork:
