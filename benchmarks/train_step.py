@@ -34,11 +34,10 @@ from pdm_jax.data import ArrayDataset
 from pdm_jax.networks import count_params
 from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import make_system
-from pdm_jax.training.loop import put
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.reports import Reports
 from pdm_jax.training.state import plan_state
-from pdm_jax.training.step import make_train_step
+from pdm_jax.training.step import make_train_step, put
 from pdm_jax.training.window import Window
 
 _QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"

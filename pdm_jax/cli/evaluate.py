@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ def add_parser(subparsers) -> None:
 class _Sides:
     """What is compared with what."""
 
-    images: Any  # ImageSet
+    num: int
+    open_images: Callable[[], Any]  # the ImageSet that is judged; may take hours
     reference: str | None
     settings: Mapping[str, Any]  # how reference images are read
     out: Path
@@ -82,19 +83,26 @@ def run(args: argparse.Namespace) -> int:
     )
     sides = _of_run(args) if args.workdir else _of_any(args)
     real, statistics = open_reference(sides.reference, **sides.settings)
+
+    def make_local():
+        if real is None:
+            raise UserError("local features are trained on real images; give --reference with images, or --features")
+        return local_network(real.dataset(), {"images": real.revision}, cache, _training_bar)
+
     judges = open_judges(
         demand,
         features=args.features,
         resize=args.resize,
         perceptual=args.perceptual,
         clip=args.clip_model,
-        make_local=lambda: local_network(real, cache, _training_bar),
+        make_local=make_local,
     )
     prompts = None if args.prompts is None else _lines(args.prompts)
+    demand.check_num(sides.num, None if real is None else len(real))
     scores, found = evaluate(
         demand,
         judges,
-        sides.images,
+        sides.open_images(),
         real,
         statistics=statistics,
         prompts=prompts,
@@ -111,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_run(args: argparse.Namespace) -> _Sides:
-    """A run's images, made where they are missing, beside its data."""
+    """A run's images beside its data."""
     from pdm_jax.config import to_dict
     from pdm_jax.evaluation.generated import GeneratedFolder, fill
     from pdm_jax.evaluation.image_sets import ImageSet
@@ -126,9 +134,13 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     if "://" in args.workdir and not args.out:
         raise UserError(f"{args.workdir} is no folder of a disk; give --out, one that all hosts can read")
     out = Path(args.out or Path(args.workdir) / "eval").expanduser()
-    folder = GeneratedFolder(out / f"step-{sampling.step}-{digest(sampling.about)}", sampling.about)
-    with _bar("generate", num) as progress:
-        fill(folder, num, sampling.images, sampling.labels(num), progress)
+
+    def open_images() -> ImageSet:
+        folder = GeneratedFolder(out / f"step-{sampling.step}-{digest(sampling.about)}", sampling.about)
+        with _bar("generate", num) as progress:
+            fill(folder, num, sampling.images, sampling.labels(num), progress)
+        return ImageSet(folder.source(num), channels=data.channels, num=num, spread=False)
+
     facts = {
         "images": args.workdir,
         "config": digest(to_dict(config)),
@@ -141,7 +153,8 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         "guidance": sampling.sampling.guidance,
     }
     return _Sides(
-        images=ImageSet(folder.source(num), channels=data.channels, num=num, spread=False),
+        num=num,
+        open_images=open_images,
         reference=args.reference or config.eval.source or data.source,
         settings={"split": config.eval.split or data.split, "size": data.image_size, "channels": data.channels},
         out=out,
@@ -156,7 +169,7 @@ def _of_any(args: argparse.Namespace) -> _Sides:
     refuse_sampling_arguments(args)
     images = ImageSet(args.images, size=args.size, num=args.num)
     out = Path(args.out or "eval").expanduser()
-    return _Sides(images, args.reference, {"size": args.size}, out, {"images": args.images})
+    return _Sides(len(images), lambda: images, args.reference, {"size": args.size}, out, {"images": args.images})
 
 
 def _show(scores: Mapping[str, float], facts: Mapping[str, Any], path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import PurePath
 
 import numpy as np
 
+from pdm_jax.config import DataConfig
+from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.data.codec import decode
 from pdm_jax.data.record import BrokenImageError, Record, checksum
 from pdm_jax.data.sources import open_source
@@ -17,6 +19,7 @@ from pdm_jax.errors import UserError
 Batch = dict[
     str, np.ndarray
 ]  # image uint8 (b, H, W, C), index int64 (b,) in the set, name (b,) texts, maybe label (b,)
+_BATCH = 128
 
 
 class ImageSet:
@@ -53,12 +56,19 @@ class ImageSet:
         if num is not None and num > have:
             raise UserError(f"{spec} has {have} images, {num} were asked for; ask for fewer or give a larger set")
         self._places = np.arange(num or have) * (have if spread else num or have) // (num or have)
-        self.name, self.split = spec, split
+        self.name, self._split = spec, split
         self.revision = checksum([self._source.revision, f"{size} {channels} {num} {spread}"])
         self.image_shape = self._read(0)["image"].shape  # (H, W, C)
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def dataset(self) -> Dataset:
+        """The whole source for training on, cropped to squares."""
+        height, width, channels = self.image_shape
+        batch_size = min(_BATCH, len(self._source))
+        config = DataConfig(self.name, min(height, width), batch_size, channels=channels, split=self._split)
+        return make_dataset(config, seed=0)
 
     def batches(self, batch_size: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
         """This host's images, each once and in order; threads decode ahead. All batches but the last are full.

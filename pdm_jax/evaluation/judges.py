@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from pdm_jax.config import DataConfig
-from pdm_jax.data import make_dataset
+import jax
+from jax.experimental import multihost_utils
+
+from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
+from pdm_jax.evaluation import local_features
 from pdm_jax.evaluation.clip_score import ClipScorer, open_clip
 from pdm_jax.evaluation.demand import TEXT, Demand
-from pdm_jax.evaluation.image_sets import ImageSet
-from pdm_jax.evaluation.local_features import load_local, local_perceptual, recipe, save_local, train_local
 from pdm_jax.evaluation.networks import FeatureNetwork, PerceptualNetwork
 from pdm_jax.evaluation.pretrained import open_inception, open_lpips, open_vgg16
-
-_LOCAL_BATCH = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def open_judges(
     if demand.of_features:
         found = dataclasses.replace(found, features=local if features == "local" else _features(features, resize))
     if "lpips" in demand.of_pairs:
-        judge = local_perceptual(local) if perceptual == "local" else _perceptual(perceptual)
+        judge = local_features.local_perceptual(local) if perceptual == "local" else _perceptual(perceptual)
         found = dataclasses.replace(found, perceptual=judge)
     if any(name in TEXT for name in demand.metrics):
         if clip is None:
@@ -67,32 +67,30 @@ def open_judges(
     return found
 
 
-def local_network(images: ImageSet | None, cache: Path | None, progress: Callable) -> FeatureNetwork:
-    """A feature network trained on a set of real images itself, or the one that the cache has of this set.
+def local_network(
+    dataset: Dataset, key: Mapping[str, Any], cache: Path, progress: Callable[[Iterable], Iterable] = iter
+) -> FeatureNetwork:
+    """A feature network trained on real images themselves, or the one that the cache has of them.
 
     Its numbers compare runs on these images and mean nothing beside those of another set or of Inception.
 
-    Raises:
-      UserError: there are no real images.
+    Args:
+      dataset: the real images.
+      key: what tells them from others, as plain JSON.
+      cache: folder, made where it does not exist.
+      progress: wraps the iteration over training steps, such as a progress bar.
     """
-    if images is None:
-        raise UserError("local features are trained on real images; give --reference with images, or --features")
-    key = hashlib.sha256(json.dumps([recipe(), images.revision]).encode()).hexdigest()[:16]
-    path = None if cache is None else cache / f"local-{key}.safetensors"
-    if path is not None and path.is_file():
-        return load_local(path)
-    config = DataConfig(
-        source=images.name,
-        split=images.split,
-        image_size=min(images.image_shape[:2]),
-        channels=images.image_shape[2],
-        batch_size=min(_LOCAL_BATCH, len(images)),
-    )
-    network = train_local(make_dataset(config, seed=0), seed=0, progress=progress)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_local(path, network)
-    return network
+    name = hashlib.sha256(json.dumps([local_features.recipe(), dict(key)], sort_keys=True).encode()).hexdigest()[:16]
+    path = cache / f"local-{name}.safetensors"
+    if path.is_file():
+        network = local_features.load(path)
+    else:
+        network = local_features.train_local(dataset, seed=0, progress=progress)
+        if jax.process_index() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            local_features.save(path, network)
+    # Hosts that read different parts of the data have learned different things.
+    return dataclasses.replace(network, params=multihost_utils.broadcast_one_to_all(network.params))
 
 
 def _features(spec: str, resize: str) -> FeatureNetwork:

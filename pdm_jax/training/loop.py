@@ -16,17 +16,19 @@ from pdm_jax.checkpoints.failures import disk_errors
 from pdm_jax.config import Config, to_dict
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import grid
-from pdm_jax.parallel import batch_sharding, make_mesh
+from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.generate import Generate, choose_labels, generate, make_generate
 from pdm_jax.systems import System, make_system
 from pdm_jax.training.interrupt import StopSignal
+from pdm_jax.training.measure import Measure, make_measure
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.overview import describe
 from pdm_jax.training.reports import Reports
 from pdm_jax.training.resume import Position, begin
 from pdm_jax.training.state import TrainState, plan_state
-from pdm_jax.training.step import make_train_step
+from pdm_jax.training.step import make_train_step, put
 from pdm_jax.training.window import Window
+from pdm_jax.types import Params
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +64,13 @@ def train(
     grids = make_generate(system, config.sample, mesh)  # compiled when first called
     labels = choose_labels("cycle", config.train.grid_size, system.num_classes)
     workdir = open_workdir(workdir)
+    measure = make_measure(config, system, mesh, dataset, grids, workdir)
     with Checkpoints(workdir, config.checkpoint) as checkpoints, StopSignal() as stop:
         batches = iter(dataset)
         position = begin(config, plan, checkpoints, batches, init_from=init_from, force_config=force_config)
         with disk_errors(workdir):
             describe(config, system, dataset, mesh, workdir)
-            run = _Run(config, mesh, checkpoints, workdir, position, grids, labels)
+            run = _Run(config, mesh, checkpoints, workdir, position, grids, labels, measure)
         try:
             while run.step < config.train.num_steps:
                 batch = put(next(batches), mesh)
@@ -84,18 +87,8 @@ def train(
     return run.step
 
 
-def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This host's part of a batch onto its devices, as part of the global batch."""
-    sharding = batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, batch[name])
-        for name in ("image", "label")
-        if name in batch
-    }
-
-
 class _Run:
-    """What happens after each step: averaging, reports, grids and checkpoints, each at its interval."""
+    """What happens after each step: averaging, measuring, reports, grids and checkpoints, each at its interval."""
 
     def __init__(
         self,
@@ -106,12 +99,13 @@ class _Run:
         position: Position,
         grids: Generate,
         labels: np.ndarray | None,  # of the images in a grid
+        measure: Measure | None,
     ):
         self.config, self.checkpoints = config, checkpoints
         self.state, self.step, self.host_ema = position.state, position.step, position.host_ema
         self.reports = Reports(workdir, first_step=self.step, last_step=config.train.num_steps)
         self.window = Window(config.data.batch_size)
-        self._mesh, self._generate, self._labels = mesh, grids, labels
+        self._mesh, self._generate, self._labels, self._measure = mesh, grids, labels, measure
 
     def after_step(self, state: TrainState, metrics: dict[str, jax.Array], batches: Any, *, last: bool) -> None:
         train = self.config.train
@@ -121,24 +115,28 @@ class _Run:
         if self.host_ema is not None:
             self.host_ema.update(self.step - 1, state.params)
         last = last or self.step == train.num_steps
-        if self.step % train.log_every == 0 or last:
-            self._log()
+        score = None
+        if self._measure is not None and self.step % self.config.eval.every == 0:
+            with self.window.paused():
+                score = f"eval_{self.config.eval.metric}", self._measure(self._ema())
+        if self.step % train.log_every == 0 or last or score is not None:
+            self._log(dict([score]) if score else {})
         with self.window.paused():
-            if self.step % self.config.checkpoint.save_every == 0 or last:
-                self.save(batches)
+            if self.step % self.config.checkpoint.save_every == 0 or last or score is not None:
+                self.save(batches, score)
             if train.grid_every and (self.step % train.grid_every == 0 or self.step == train.num_steps):
                 self._grid()
 
-    def save(self, batches: Any) -> None:
+    def save(self, batches: Any, score: tuple[str, float] | None) -> None:
         """Starts writing a checkpoint of this moment; raises `UserError` if the weights are not finite."""
         self._check_finite(self.window.newest())
         state = self.state.as_dict()
         if self.host_ema is not None:
             state["ema"] = self.host_ema.values
-        self.checkpoints.save(self.step, state, batches.state(), to_dict(self.config))
+        self.checkpoints.save(self.step, state, batches.state(), to_dict(self.config), score)
 
-    def _log(self) -> None:
-        values = self.window.take()
+    def _log(self, score: dict[str, float]) -> None:
+        values = self.window.take() | score
         self._check_finite(values)
         self.reports.scalars(self.step, values)
 
@@ -155,9 +153,11 @@ class _Run:
     def _grid(self) -> None:
         """Samples from the averaged weights, the same noise and labels each time."""
         num = self.config.train.grid_size
-        ema = self.state.ema if self.host_ema is None else self.host_ema.values
-        batches = generate(self._generate, ema, self.config.seed, num, self._labels, self._mesh, batch_size=num)
+        batches = generate(self._generate, self._ema(), self.config.seed, num, self._labels, self._mesh, batch_size=num)
         self.reports.grid(self.step, grid(np.concatenate(list(batches)), self._labels))
+
+    def _ema(self) -> Params:
+        return self.state.ema if self.host_ema is None else self.host_ema.values
 
 
 def _check_data(config: Config, system: System, dataset: Any) -> None:

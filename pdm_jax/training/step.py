@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -56,6 +57,16 @@ def make_train_step(
         out_shardings=(plan.shardings, replicated(mesh)),
         donate_argnums=0,
     )
+
+
+def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This host's part of a batch onto its devices, as part of the global batch."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, batch[name])
+        for name in ("image", "label")
+        if name in batch
+    }
 
 
 def update_ema(ema: Params, params: Params, step: Array, decay: float, every: int) -> Params:

@@ -169,3 +169,38 @@ def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*/file/checkpoints: Not a directory; .*--workdir"):
         Checkpoints(tmp_path / "file", CheckpointConfig())
+
+
+def scored(workdir, scores, keep_last=2):
+    """Steps 1, 2, ... with these scores: numbers of "loss", pairs of a name and a number, or None."""
+    with Checkpoints(workdir, CheckpointConfig(keep_last=keep_last)) as checkpoints:
+        first = (checkpoints.steps() or [0])[-1] + 1
+        for step, score in enumerate(scores, first):
+            named = score if score is None or isinstance(score, tuple) else ("loss", score)
+            checkpoints.save(step, tree(step), {}, CONFIG, named)
+
+
+def test_the_best_checkpoint_is_kept(tmp_path):
+    scored(tmp_path, [5.0, 3.0, 4.0, None, 6.0, None])
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [2, 5, 6]
+        assert checkpoints.best() == checkpoints.find("best") == 2 and checkpoints.find("5") == 5
+        assert checkpoints.restore(tree(0)).step == 6  # the newest is still what is gone on with
+    scored(tmp_path, [2.5, 9.0, 9.0])
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [7, 8, 9] and checkpoints.best() == 7
+
+
+def test_scores_of_another_metric_do_not_compete(tmp_path):
+    scored(tmp_path, [1.0, ("fid", 80.0), ("fid", 70.0), ("fid", 90.0), None, None])
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [3, 5, 6] and checkpoints.best() == 3
+
+
+def test_without_scores_there_is_no_best(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        assert checkpoints.best() is None and checkpoints.find(None) is None
+        with pytest.raises(UserError, match=r"has a score; train with config\.eval\.every set"):
+            checkpoints.find("best")
+        with pytest.raises(UserError, match="--step is '-3'; expected a number, or best"):
+            checkpoints.find("-3")

@@ -12,10 +12,9 @@ from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import make_system
 from pdm_jax.training.host_ema import HostEma
-from pdm_jax.training.loop import put
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.state import plan_state
-from pdm_jax.training.step import make_train_step, update_ema
+from pdm_jax.training.step import make_train_step, put, update_ema
 from tests import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:Some donated buffers")

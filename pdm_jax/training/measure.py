@@ -1,0 +1,117 @@
+"""A cheap number during training: how good the averaged weights are on a set that stays the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pdm_jax import rng
+from pdm_jax.config import Config
+from pdm_jax.data import Dataset, make_dataset
+from pdm_jax.errors import UserError
+from pdm_jax.parallel import batch_sharding, replicated
+from pdm_jax.pipelines.generate import Generate, choose_labels, generate
+from pdm_jax.systems import System
+from pdm_jax.training.step import put
+from pdm_jax.types import Array, Params
+
+logger = logging.getLogger(__name__)
+
+Measure = Callable[[Params], float]  # averaged weights -> a number, lower is better
+
+
+def make_measure(
+    config: Config, system: System, mesh: Mesh, dataset: Dataset, generate: Generate, workdir: Path
+) -> Measure | None:
+    """The measure of `config.eval`, set up when it is first used; None where nothing is measured.
+
+    Args:
+      dataset: where the fixed set comes from: the training data, or `config.eval.source`.
+      generate: makes images of weights, for "fid".
+      workdir: keeps the feature network of "fid".
+
+    Raises:
+      UserError: there is no such metric.
+    """
+    if config.eval.every is None:
+        return None
+    if config.eval.metric not in ("loss", "fid"):
+        raise UserError(f"config.eval.metric is {config.eval.metric!r}; expected 'loss' or 'fid'")
+    if config.eval.source is not None:
+        dataset = _open(config)
+    if config.eval.metric == "loss":
+        return _loss_measure(config, system, mesh, dataset)
+    return _fid_measure(config, system, mesh, dataset, generate, workdir)
+
+
+def _open(config: Config) -> Dataset:
+    """The images of `config.eval.source`, read as the training data but never cropped or flipped at random."""
+    split = config.eval.split or config.data.split
+    data = dataclasses.replace(config.data, source=config.eval.source, split=split, crop="center", flip=False)
+    return make_dataset(data, config.seed, process_index=jax.process_index(), process_count=jax.process_count())
+
+
+def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) -> Measure:
+    """The mean loss of whole batches of the data's first order, each image always with the same step and noise."""
+    num_batches = max(1, config.eval.fixed_num // dataset.batch_size)
+
+    def losses(params: Params, batch: dict[str, Array], indices: Array) -> Array:
+        keys = rng.sample_keys(rng.stream(jax.random.key(config.seed), "measure"), indices)
+        keys = jax.lax.with_sharding_constraint(keys, batch_sharding(mesh))
+        return sum(loss(params, batch, keys)[0].mean() for loss in system.losses.values())
+
+    losses = jax.jit(losses, out_shardings=replicated(mesh))
+
+    def measure(params: Params) -> float:
+        stream = dataset.stream(0)
+        try:
+            found = [
+                losses(params, put(batch, mesh), np.arange(i, i + dataset.batch_size, dtype=np.int32))
+                for i, batch in zip(itertools.count(0, dataset.batch_size), itertools.islice(stream, num_batches))
+            ]
+        finally:
+            stream.close()
+        return float(np.mean(jax.device_get(found)))
+
+    return measure
+
+
+def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, run: Generate, workdir: Path) -> Measure:
+    """The Fréchet distance in local features between generated images, always of the same noise, and the data."""
+    from pdm_jax.evaluation.extraction import Extractor
+    from pdm_jax.evaluation.frechet import distance_to
+    from pdm_jax.evaluation.judges import local_network
+    from pdm_jax.evaluation.summary import Wanted, summarize
+
+    num, processes = config.eval.fixed_num, jax.process_count()
+    labels = choose_labels("cycle", num, system.num_classes)
+    state: dict[str, Any] = {}
+
+    def statistics(batches: Iterator[dict[str, np.ndarray]], total: int):
+        output = next(iter(state["extractor"].network.outputs))
+        return summarize(state["extractor"], batches, total, Wanted(statistics=(output,))).statistics(output)
+
+    def set_up() -> None:
+        logger.info("the feature network of config.eval.metric 'fid' learns the data")
+        key = {**dataset.identity, "image_shape": system.image_shape}
+        state["extractor"] = Extractor(local_network(dataset, key, workdir / "eval"), dataset.host_batch_size)
+        state["distance"] = distance_to(statistics(dataset.once(), dataset.num_records))
+
+    def measure(params: Params) -> float:
+        if not state:
+            set_up()
+        size = state["extractor"].batch_size
+        images = np.concatenate(list(generate(run, params, config.seed, num, labels, mesh, batch_size=size)))
+        mine = np.arange(num)[jax.process_index() :: processes]
+        parts = (mine[i : i + size] for i in range(0, len(mine), size))
+        return state["distance"](statistics(({"image": images[part], "index": part} for part in parts), num))
+
+    return measure
