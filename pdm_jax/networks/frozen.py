@@ -6,9 +6,11 @@ them. In bfloat16 (as a loss) they run at the device's speed.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 
@@ -79,20 +81,26 @@ def _convolve(x: Array, kernel: Array, stride: int, padding) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=layout, precision=EXACT)
 
 
-def max_pool(x: Array, size: int, stride: int, padding: str = "VALID") -> Array:
-    """The largest of each size x size window of x (B, H, W, C)."""
-    lowest = np.array(-np.inf, x.dtype)  # a constant: with a traced value there is no derivative
-    return lax.reduce_window(x, lowest, lax.max, (1, size, size, 1), (1, stride, stride, 1), padding)
+def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
+    """The largest of each size x size window of x (B, H, W, C), `padding` pixels beyond the border included."""
+    return _pool(jnp.maximum, _pad(x, padding, -jnp.inf), size, stride)
 
 
 def average_pool(x: Array) -> Array:
-    """The mean of the pixels of x (B, H, W, C) in each 3x3 window; what lies beyond the border does not count."""
+    """The mean of x (B, H, W, C) in each 3x3 window, at stride 1; what lies beyond the border does not count."""
+    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    sums, counts = (_pool(jnp.add, _pad(a, 1, 0), size=3, stride=1) for a in (x, ones))
+    return sums / counts
+
+
+def _pool(combine: Callable[[Array, Array], Array], x: Array, size: int, stride: int) -> Array:
+    """Combines each size x size window, one axis after the other: on CPUs four times faster than XLA's windows."""
     for axis in (1, 2):
-        sums = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, _along(axis), (1, 1, 1, 1), "SAME")
-        counts = jnp.full(x.shape[axis], 3, x.dtype).at[jnp.array([0, -1])].add(-1)
-        x = sums / jnp.expand_dims(counts, [i for i in range(4) if i != axis])
+        span = max(0, (x.shape[axis] - size) // stride * stride + 1)
+        x = functools.reduce(combine, (lax.slice_in_dim(x, i, i + span, stride, axis) for i in range(size)))
     return x
 
 
-def _along(axis: int) -> tuple[int, ...]:
-    return tuple(3 if i == axis else 1 for i in range(4))
+def _pad(x: Array, padding: int, value: float) -> Array:
+    sides = ((0, 0, 0), (padding, padding, 0), (padding, padding, 0), (0, 0, 0))
+    return lax.pad(x, jnp.array(value, x.dtype), sides)

@@ -207,4 +207,4 @@ def _make(conv: Conv, in_features: int, rngs: nnx.Rngs) -> ConvRelu:
 def _pool(x: Array, kind: str | None) -> Array:
     if kind is None:
         return x
-    return max_pool(x, 3, 1, "SAME") if kind == "max" else max_pool(x, 3, 2)
+    return max_pool(x, 3, 1, padding=1) if kind == "max" else max_pool(x, 3, 2)
