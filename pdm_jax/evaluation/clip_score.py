@@ -71,7 +71,8 @@ def open_clip(folder: str | os.PathLike) -> ClipScorer:
 
     def cosine(params: Params, pixels: Array, tokens: Array) -> Array:
         clip = definition.bind(params)
-        return (clip.embed_images(pixels) * clip.embed_texts(tokens)).sum(-1)
+        with jax.default_matmul_precision("float32"):  # as the official programs compute, on accelerators too
+            return (clip.embed_images(pixels) * clip.embed_texts(tokens)).sum(-1)
 
     tokenize = open_tokenizer(folder, network.text.max_length)
     return ClipScorer(jax.device_put(params), jax.jit(cosine), tokenize, settings)

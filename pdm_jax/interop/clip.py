@@ -131,6 +131,8 @@ def load(tensors: Mapping[str, np.ndarray], definition: Definition, tower: str |
     """
     # Older files also keep the numbers 0, 1, 2... that index the position embedding.
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(".position_ids")}
+    if tower is not None:
+        tensors = _prefixed(tensors, tower)
     match_names(tensors, official_shapes(definition, tower))
     return jax.tree.map_with_path(
         lambda keys, _: _from_torch(tensors[_official_name(keys, tower)], keys), definition.shapes
@@ -143,6 +145,14 @@ def official_shapes(definition: Definition, tower: str | None = None) -> dict[st
         _official_name(keys, tower): _torch_shape(leaf.shape, keys)
         for keys, leaf in jax.tree.leaves_with_path(definition.shapes)
     }
+
+
+def _prefixed(tensors: Mapping[str, np.ndarray], tower: str) -> dict[str, np.ndarray]:
+    """The tensors of one tower under their published names: transformers 5 writes it without the tower's prefix."""
+    prefix, projection = f"{_TOWERS[tower]}.", _PROJECTIONS[tower]
+    if any(name.startswith(prefix) for name in tensors):
+        return dict(tensors)
+    return {name if name == projection else prefix + name: tensor for name, tensor in tensors.items()}
 
 
 def _sizes(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

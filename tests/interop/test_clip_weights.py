@@ -64,20 +64,20 @@ def test_shards_and_old_buffers_load_as_one_file(folder, tmp_path):
         open_clip(sharded)
 
 
+@pytest.mark.parametrize("prefix", ["text_model.", ""], ids=["published", "transformers 5"])
 @pytest.mark.parametrize("with_projection", [True, False])
-def test_the_text_tower_alone(folder, tmp_path, with_projection):
-    """It has the same parameters as in the whole, under the same names."""
-    tensors = load_file(folder / "model.safetensors")
-    parts = ("text_model.", "text_projection.") if with_projection else ("text_model.",)
-    alone = tmp_path / "text_encoder"
-    alone.mkdir()
-    save_file(
-        {name: t.astype(np.float16) for name, t in tensors.items() if name.startswith(parts)},
-        alone / "model.safetensors",
-    )
+def test_the_text_tower_alone(folder, tmp_path, with_projection, prefix):
+    """It has the same parameters as in the whole, also from half precision."""
+    kept = ("text_model.", "text_projection.") if with_projection else ("text_model.",)
+    tensors = {
+        name.replace("text_model.", prefix): tensor.astype(np.float16)
+        for name, tensor in load_file(folder / "model.safetensors").items()
+        if name.startswith(kept)
+    }
     config = json.loads((folder / "config.json").read_text())
-    write_json(alone / "config.json", config["text_config"] | {"projection_dim": config["projection_dim"]})
-    _, params = open_text_tower(alone)
+    write_json(tmp_path / "config.json", config["text_config"] | {"projection_dim": config["projection_dim"]})
+    save_file(tensors, tmp_path / "model.safetensors")
+    _, params = open_text_tower(tmp_path)
     whole = open_clip(folder)[1]["text"]
     assert ("projection" in params) is with_projection
     expected = {name: whole[name] for name in params}
