@@ -147,7 +147,8 @@ def _define(settings: LocalSettings) -> Definition:
 
 def _run(definition: Definition, params: Params, images: Array) -> FeatureNetOutput:
     network = definition.bind(params)
-    return network(network.prepare(images))
+    with jax.default_matmul_precision("float32"):  # an accelerator's usual one would show in the distances
+        return network(network.prepare(images))
 
 
 def _unit(x: Array) -> Array:

@@ -24,7 +24,7 @@ from pdm_jax.networks.functional import Definition
 from pdm_jax.types import Array, Params
 
 RECIPE = {
-    "version": 1,  # of this code and of the views: a change that moves the result gets a new number
+    "version": 1,  # of this code, the views and the network: a change that moves the result gets a new number
     "steps": 300,
     "views": 128,  # in a batch; without labels two of each image
     "learning_rate": 2e-3,

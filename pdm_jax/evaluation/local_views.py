@@ -60,7 +60,7 @@ def degrade(x: Array, key: Array) -> tuple[Array, Array]:
     strength = jnp.where(jax.random.bernoulli(chance_key, 0.5, shape), jax.random.uniform(strength_key, shape), 0.0)
     blur, noise, step = (strength[:, i] for i in range(DEGRADATIONS))
     x = _blur(x, SETTINGS["blur"] * x.shape[1] * blur)
-    x = _quantise(x, SETTINGS["quantisation"] * jnp.square(step))  # squared: weak degradations are harder to see
+    x = _quantise(x, SETTINGS["quantisation"] * jnp.square(step))  # squared: most draws are weak
     x = x + SETTINGS["noise"] * jnp.square(noise)[:, None, None, None] * jax.random.normal(noise_key, x.shape)
     return jnp.clip(x, -1, 1), strength
 
@@ -74,7 +74,10 @@ def _blur(x: Array, deviation: Array) -> Array:
 
 
 def _quantise(x: Array, step: Array) -> Array:
-    """Rounds cosine coefficients of blocks to multiples of `step` [B], more coarsely the higher the frequency."""
+    """Rounds cosine coefficients of 8x8 blocks (less where 8 does not divide the side) to multiples of `step` [B].
+
+    Higher frequencies are rounded more coarsely.
+    """
     size = math.gcd(x.shape[1], _BLOCK)
     blocks = x.reshape(len(x), x.shape[1] // size, size, x.shape[2] // size, size, -1)
     frequency = jnp.arange(size, dtype=jnp.float32)

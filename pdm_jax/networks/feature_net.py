@@ -14,7 +14,9 @@ from pdm_jax.types import Array
 
 LEAST_SIDE, LARGEST_SIDE = 8, 64  # of the images it works on
 WIDTHS = (32, 64, 128)  # channels of the stages
+_DETAIL = 8  # channels at full size, where noise and blur show
 _GRID = 16  # places per side of the first stage, at least: the cost of an image hardly grows with its size
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey of colours
 
 
 @jax.tree_util.register_dataclass
@@ -59,7 +61,8 @@ class FeatureNet(nnx.Module):
         """
         self.side, self.channels = side, channels
         stride = max(1, side // _GRID)
-        stem = nnx.Conv(channels, WIDTHS[0], (stride + 2, stride + 2), strides=stride, padding="SAME", rngs=rngs)
+        self.detail = conv3x3(channels, _DETAIL, dtype=jnp.float32, rngs=rngs)
+        stem = nnx.Conv(_DETAIL, WIDTHS[0], (stride + 2, stride + 2), strides=stride, padding="SAME", rngs=rngs)
         stages = [Stage(stem, WIDTHS[0], rngs=rngs)]
         for i, o in itertools.pairwise(WIDTHS):
             stages.append(Stage(conv3x3(i, o, stride=2, dtype=jnp.float32, rngs=rngs), o, rngs=rngs))
@@ -68,7 +71,7 @@ class FeatureNet(nnx.Module):
 
     def __call__(self, x: Array) -> FeatureNetOutput:
         """x (B, side, side, channels) float32 in [-1, 1]."""
-        found = []
+        x, found = jax.nn.swish(self.detail(x)), []
         for stage in self.stages:
             x = stage(x)
             found.append(x)
@@ -79,7 +82,7 @@ class FeatureNet(nnx.Module):
         """uint8 images (B, H, W, 1 or 3) of any size as this network's input."""
         x = images.astype(jnp.float32) / 127.5 - 1
         if x.shape[-1] > self.channels:
-            x = x @ jnp.array([[0.299], [0.587], [0.114]], jnp.float32)  # luma, as Pillow makes grey of colours
+            x = (x * jnp.array(_LUMA, jnp.float32)[None, None, None]).sum(-1, keepdims=True)
         shape = (x.shape[0], self.side, self.side, x.shape[-1])
         x = x if x.shape == shape else jnp.clip(jax.image.resize(x, shape, "cubic"), -1, 1)
         return jnp.broadcast_to(x, (*shape[:-1], self.channels))

@@ -15,8 +15,8 @@ def simple_features(name="simple", scale=1.0):
         x = images.astype(jnp.float32).mean(-1) * params["scale"]
         height, width = x.shape[1] // 2, x.shape[2] // 2
         quarters = [x[:, :height, :width], x[:, height:, :width], x[:, :height, width:], x[:, height:, width:]]
-        pool = jnp.stack([quarter.mean((1, 2)) for quarter in quarters], -1)
-        return {"pool": pool, "logits": pool[:, :3] / 10}
+        pool = jnp.stack([quarter.mean((1, 2)) for quarter in quarters], -1) / 100
+        return {"pool": pool, "logits": 10 * pool[:, :3]}
 
     return FeatureNetwork(name, {"scale": np.float32(scale)}, apply, {"pool": 4, "logits": 3}, "none")
 

@@ -9,12 +9,14 @@ from pdm_jax.config import MeshConfig
 from pdm_jax.errors import UserError
 from pdm_jax.evaluation.demand import ALL, Demand
 from pdm_jax.evaluation.evaluate import evaluate, open_reference
+from pdm_jax.evaluation.features import deal
 from pdm_jax.evaluation.frechet import frechet_distance
 from pdm_jax.evaluation.image_sets import ImageSet
 from pdm_jax.evaluation.judges import Judges
 from pdm_jax.evaluation.manifold import precision_recall
 from pdm_jax.evaluation.statistics import Statistics
 from pdm_jax.evaluation.statistics_files import write_statistics
+from pdm_jax.evaluation.uncertainty import extrapolate
 from pdm_jax.parallel import make_mesh
 from tests.evaluation.conftest import mean_distance, simple_features
 
@@ -51,7 +53,7 @@ def test_the_numbers_are_those_of_the_metrics_themselves(sets):
     manifold = precision_recall(ours, theirs, mesh=make_mesh(MeshConfig()))
     for name in ("precision", "recall", "coverage"):
         assert scores[f"{name}_simple"] == getattr(manifold, name)
-    assert 1 <= scores["is_simple"] <= 3 and abs(scores["kid_simple"]) < 1e4
+    assert 1 <= scores["is_simple"] <= 3 and abs(scores["kid_simple"]) < 1
     assert facts["num"] == 45 and facts["num_reference"] == 60 and facts["features"] == "simple"
 
 
@@ -60,7 +62,9 @@ def test_an_interval_holds_the_value_and_groups_change_nothing(sets):
     scores, _ = run(("fid",), *sets, confidence=True, extrapolate=True)
     assert scores["fid_simple"] == pytest.approx(plain["fid_simple"], rel=1e-6)
     assert scores["fid_low_simple"] < scores["fid_simple"] < scores["fid_high_simple"]
-    assert scores["fid_infinity_simple"] < scores["fid_simple"]
+    groups = deal([Statistics.empty(4)] * 10, features(sets[0]), np.arange(45) % 10)
+    expected = extrapolate(groups, Statistics.of(features(sets[1]))).value
+    assert scores["fid_infinity_simple"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_pairs_and_reconstructions(folder_of, noise_images):
@@ -71,7 +75,7 @@ def test_pairs_and_reconstructions(folder_of, noise_images):
     assert set(scores) == {"psnr", "ssim", "psnr_y", "simple", "rfid_simple", "ris_simple", "ris_std_simple"}
     assert scores["psnr"] == pytest.approx(20 * np.log10(255 / 10), abs=0.05)
     assert scores["simple"] == pytest.approx(10, abs=0.05) and 0.5 < scores["ssim"] < 1
-    assert scores["rfid_simple"] == pytest.approx(400, rel=0.01)  # four means move by 10
+    assert scores["rfid_simple"] == pytest.approx(4 * 0.1**2, rel=0.01)  # four means move by 10 / 100
 
 
 def test_the_reference_is_computed_once(sets, tmp_path, monkeypatch):

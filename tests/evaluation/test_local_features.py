@@ -186,7 +186,7 @@ DAMAGES = {
 
 @pytest.fixture(scope="module")
 def photos():
-    return Truths(DataConfig("builtin:photos", image_size=64, batch_size=64))
+    return Truths(DataConfig("builtin:photos", image_size=32, batch_size=64))
 
 
 @pytest.fixture(scope="module")
