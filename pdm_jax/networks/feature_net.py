@@ -14,7 +14,6 @@ from pdm_jax.types import Array
 
 LEAST_SIDE, LARGEST_SIDE = 8, 64  # of the images it works on
 WIDTHS = (32, 64, 128)  # channels of the stages
-_DETAIL = 8  # channels at full size, where noise and blur show
 _GRID = 16  # places per side of the first stage, at least: the cost of an image hardly grows with its size
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey of colours
 
@@ -61,8 +60,7 @@ class FeatureNet(nnx.Module):
         """
         self.side, self.channels = side, channels
         stride = max(1, side // _GRID)
-        self.detail = conv3x3(channels, _DETAIL, dtype=jnp.float32, rngs=rngs)
-        stem = nnx.Conv(_DETAIL, WIDTHS[0], (stride + 2, stride + 2), strides=stride, padding="SAME", rngs=rngs)
+        stem = nnx.Conv(channels, WIDTHS[0], (stride + 2, stride + 2), strides=stride, padding="SAME", rngs=rngs)
         stages = [Stage(stem, WIDTHS[0], rngs=rngs)]
         for i, o in itertools.pairwise(WIDTHS):
             stages.append(Stage(conv3x3(i, o, stride=2, dtype=jnp.float32, rngs=rngs), o, rngs=rngs))
@@ -71,7 +69,7 @@ class FeatureNet(nnx.Module):
 
     def __call__(self, x: Array) -> FeatureNetOutput:
         """x (B, side, side, channels) float32 in [-1, 1]."""
-        x, found = jax.nn.swish(self.detail(x)), []
+        found = []
         for stage in self.stages:
             x = stage(x)
             found.append(x)
