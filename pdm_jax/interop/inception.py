@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -32,7 +31,7 @@ def load(tensors: Tensors, shapes: Params) -> Params:
     """
     found = select(tensors, official_shapes(shapes), _SURPLUS)
     stem = {name: _fold(found, name) for name in shapes["stem"]}
-    blocks = {name: _load_block(found, name) for name in BLOCKS}
+    blocks = {name: _load_block(found, name, block["convs"]) for name, block in shapes["blocks"].items()}
     return {"stem": stem, "blocks": blocks, "classes": np.ascontiguousarray(found[_CLASSES].T)}
 
 
@@ -57,10 +56,8 @@ def _kernels(shapes: Params) -> Iterator[tuple[str, Shape]]:
             yield f"{block}.{name}", conv["kernel"].shape
 
 
-def _load_block(found: Tensors, block: str) -> Params:
+def _load_block(found: Tensors, block: str, alone: Iterable[str]) -> Params:
     joined = [_fold(found, f"{block}.{conv.name}") for conv in _joined(block)]
-    tables = itertools.chain.from_iterable((*branch.convs, *branch.fork) for branch in BLOCKS[block])
-    alone = [conv.name for conv in tables if conv not in _joined(block)]
     return {
         "joined": {part: np.concatenate([conv[part] for conv in joined], axis=-1) for part in ("kernel", "bias")},
         "convs": {name: _fold(found, f"{block}.{name}") for name in alone},

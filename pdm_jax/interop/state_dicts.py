@@ -24,10 +24,11 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     if Path(path).suffix == ".safetensors":
         return safetensors_files.read(path)[0]
+    saved = torch_files.read(path)
     try:
-        return torch_files.state_dict(torch_files.read(path))
+        return torch_files.state_dict(saved)
     except UserError as error:
-        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 def select(tensors: Tensors, wanted: Mapping[str, Shape], surplus: str) -> dict[str, np.ndarray]:

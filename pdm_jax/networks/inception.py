@@ -26,7 +26,7 @@ _SPATIAL_BLOCK, _SPATIAL_CHANNELS = "Mixed_6d", 7  # ADM's `mixed_6/conv`, of wh
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-    """A convolution by its official name; SAME padding, or none with stride 2."""
+    """A convolution by its official name."""
 
     name: str
     features: int
@@ -47,6 +47,11 @@ class Branch:
     def is_joined(self) -> bool:
         """Whether its first convolution joins the others that read the block's input."""
         return bool(self.convs) and self.convs[0].kernel == (1, 1) and self.pool != "max"
+
+    @property
+    def rest(self) -> tuple[Conv, ...]:
+        """The convolutions in a row that run on their own."""
+        return self.convs[1:] if self.is_joined else self.convs
 
 
 def _branch(*convs: Conv, fork: tuple[Conv, ...] = (), pool: str | None = None) -> Branch:
@@ -136,33 +141,28 @@ class Block(nnx.Module):
 
     def __init__(self, in_features: int, branches: tuple[Branch, ...], *, rngs: nnx.Rngs):
         self.branches = nnx.static(branches)
-        self.out_features = 0
-        convs, joined = {}, 0
+        joined = sum(branch.convs[0].features for branch in branches if branch.is_joined)
+        self.joined = ConvRelu(in_features, joined, (1, 1), rngs=rngs)
+        self.out_features, convs = 0, {}
         for branch in branches:
-            features = in_features
-            for i, conv in enumerate(branch.convs):
-                if i == 0 and branch.is_joined:
-                    joined += conv.features
-                else:
-                    convs[conv.name] = _make(conv, features, rngs)
-                features = conv.features
+            features = branch.convs[0].features if branch.is_joined else in_features
+            for conv in branch.rest:
+                convs[conv.name], features = _make(conv, features, rngs), conv.features
             convs |= {conv.name: _make(conv, features, rngs) for conv in branch.fork}
             self.out_features += sum(conv.features for conv in branch.fork) or features
-        self.joined = ConvRelu(in_features, joined, (1, 1), rngs=rngs)
         self.convs = nnx.Dict(convs)
 
     def __call__(self, x: Array) -> Array:
         """x (B, H, W, C_in) to (B, H', W', out_features)."""
         joined, start, outputs = self.joined.linear(x), 0, []
         for branch in self.branches:
-            rest = branch.convs
             if branch.is_joined:
-                stop = start + rest[0].features
-                h, start, rest = joined[..., start:stop], stop, rest[1:]
+                stop = start + branch.convs[0].features
+                h, start = joined[..., start:stop], stop
                 h = jax.nn.relu(average_pool(h) if branch.pool == "average" else h)
             else:
                 h = _pool(x, branch.pool)
-            for conv in rest:
+            for conv in branch.rest:
                 h = self.convs[conv.name](h)
             outputs += [self.convs[conv.name](h) for conv in branch.fork] or [h]
         return jnp.concatenate(outputs, axis=-1)
