@@ -142,13 +142,13 @@ def time_code(t: Array, width: int) -> Array:
 
 
 def _stage(
-    in_features: int, features: int, attends: bool, settings: ADMSettings, rngs: nnx.Rngs, *, last: bool = False
+    in_features: int, features: int, attends: bool, settings: ADMSettings, rngs: nnx.Rngs, *, doubles: bool = False
 ) -> Stage:
-    """A block, attention if any, and the doubled resolution after the last of a level."""
+    """A block, then attention and twice the resolution where wanted."""
     layers = [ResBlock(in_features, features, settings, rngs=rngs)]
     if attends:
         layers.append(Attention(features, settings, rngs=rngs))
-    if last:
+    if doubles:
         layers.append(up(features, settings, rngs))
     return Stage(layers)
 
@@ -171,8 +171,8 @@ def _decoder(widths, num_blocks, attn_levels, skips, settings, rngs) -> nnx.List
     stages, skips, h = [], list(skips), widths[-1]
     for level in reversed(range(len(widths))):
         for i in range(num_blocks + 1):
-            last = level > 0 and i == num_blocks
-            stages.append(_stage(h + skips.pop(), widths[level], level in attn_levels, settings, rngs, last=last))
+            attends, doubles = level in attn_levels, level > 0 and i == num_blocks
+            stages.append(_stage(h + skips.pop(), widths[level], attends, settings, rngs, doubles=doubles))
             h = widths[level]
     return nnx.List(stages)
 
@@ -191,8 +191,8 @@ def _check_levels(width, channel_mult, num_blocks, attn_levels) -> list[int]:
 
 
 def _check_attention(head_dim, num_heads, attention_order) -> None:
-    for name, value in (("head_dim", head_dim), ("num_heads", num_heads)):
-        if value is not None and value < 1:
+    for name, value in (("head_dim", head_dim), ("num_heads", 1 if num_heads is None else num_heads)):
+        if value < 1:
             raise UserError(f"network.{name} is {value}; expected at least 1")
     if attention_order not in ("new", "legacy"):
         raise UserError(f"network.attention_order is {attention_order!r}; expected 'new' or 'legacy'")
