@@ -45,7 +45,8 @@ def load(tensors: Mapping[str, np.ndarray], definition: Definition) -> Params:
 
     Args:
       tensors: the state dict, as numpy arrays.
-      definition: of an `ADMUNet`; for released files with `has_null=False` and the file's `attention_order`.
+      definition: of an `ADMUNet`; for released files with `has_null=False` and `attention_order="legacy"`, or "new"
+        for the 64x64 network.
 
     Returns:
       A nested dict of float32 numpy arrays like `definition.shapes`.

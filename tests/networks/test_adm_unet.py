@@ -24,7 +24,7 @@ SETTINGS = {
     "head_dim": 16,
 }
 SMALLER = {"channel_mult": (1,), "attn_levels": ()}  # one level: compiles faster
-RELEASED = {  # by image size: settings of the class-conditional networks and their size in the paper's table 11
+RELEASED = {  # by image size: settings of the class-conditional networks and their size in the paper
     64: ({"width": 192, "channel_mult": (1, 2, 3, 4), "num_blocks": 3, "attn_levels": (1, 2, 3)}, "296M"),
     128: ({"channel_mult": (1, 1, 2, 3, 4), "attn_levels": (2, 3, 4), "num_heads": 4}, "422M"),
     256: ({"channel_mult": (1, 1, 2, 2, 4, 4), "attn_levels": (3, 4, 5)}, "554M"),
