@@ -145,7 +145,7 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         "images": args.workdir,
         "config": digest(to_dict(config)),
         "step": sampling.step,
-        "weights": args.weights,
+        "params": args.weights,
         "seed": args.seed,
         "labels": args.labels,
         "sampler": sampling.sampling.sampler,

@@ -55,7 +55,7 @@ def check_sizes(features: int, reference: int) -> None:
 def deal(parts: Sequence[S], rows: np.ndarray, numbers: np.ndarray) -> list[S]:
     """Adds each of `rows` (B, D) to the part of its number (B,).
 
-    Numbers come from the index of a sample in the whole set (`index % len(groups)`, `even_split(index, total)`),
+    Numbers come from the index of a sample in the whole set (`shuffled % len(groups)`, `even_split(index, total)`),
     so that batches and hosts change nothing. For `Statistics` of large features, deal a few thousand rows at a time.
     """
     return [part.add(rows[numbers == number]) for number, part in enumerate(parts)]

@@ -59,11 +59,12 @@ def summarize(extractor: Extractor, batches: Iterable[Batch], total: int, wanted
     first = next(iter(outputs))
     groups = {name: [Statistics.empty(outputs[name])] * wanted.groups for name in wanted.statistics}
     splits = [ClassSums.empty(outputs["logits"])] * wanted.splits if wanted.splits else []
-    places = np.argsort(np.random.RandomState(_SHUFFLE).permutation(total)) if splits else None
+    # Neighbours may be of one class, or every tenth: parts are dealt in an order of their own.
+    places = np.argsort(np.random.RandomState(_SHUFFLE).permutation(total))
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     for index, rows in _in_blocks(extractor, batches):
         for name in groups:
-            groups[name] = deal(groups[name], rows[name], index % wanted.groups)
+            groups[name] = deal(groups[name], rows[name], places[index] % wanted.groups)
         if splits:
             splits = deal(splits, rows["logits"], even_split(places[index], total, wanted.splits))
         if wanted.features:

@@ -1,6 +1,7 @@
 """How sure a Fréchet distance is, from the statistics of groups of samples.
 
-Sample i belongs to group i modulo G (`deal(groups, features, index % G)`). Only the groups' statistics are kept, so
+Samples are dealt to G groups in an order that has nothing to do with what they show (`deal(groups, features,
+shuffled % G)`; the index itself often goes round the classes). Only the groups' statistics are kept, so
 memory does not grow with the number of samples. The reference is taken as it is: what its own finite size does to
 the distance is not looked at.
 """
