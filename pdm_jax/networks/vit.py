@@ -127,7 +127,7 @@ class ViT(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        _check_sizes(width, depth, head_dim)
+        _check_sizes(width, depth, head_dim, mlp_ratio)
         self.head_dim, self.use_remat, self.dtype = head_dim, use_remat, dtype
         self.signal = Signal(width, num_classes, rngs=rngs)
         self.tokens = dense(channels, width, dtype=jnp.float32, rngs=rngs)
@@ -193,7 +193,7 @@ def rotate(x: Array, angles: np.ndarray) -> Array:
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-def _check_sizes(width: int, depth: int, head_dim: int) -> None:
+def _check_sizes(width: int, depth: int, head_dim: int, mlp_ratio: float) -> None:
     """Errors that name the setting."""
     if depth < 1:
         raise UserError(f"network.depth is {depth}; expected at least 1 block")
@@ -201,3 +201,5 @@ def _check_sizes(width: int, depth: int, head_dim: int) -> None:
         raise UserError(f"network.head_dim is {head_dim}; expected a multiple of 4")
     if width < 1 or width % head_dim:
         raise UserError(f"network.width is {width}; expected a multiple of network.head_dim, {head_dim}")
+    if mlp_ratio * width < 1:
+        raise UserError(f"network.mlp_ratio is {mlp_ratio}; expected a positive number")

@@ -194,6 +194,7 @@ def test_the_variance_trains_its_head_alone():
     [
         ({"depth": 0}, "network.depth is 0"),
         ({"head_dim": 6}, "multiple of 4"),
+        ({"mlp_ratio": 0}, "network.mlp_ratio is 0"),
         ({"width": 20}, "network.width is 20; expected a multiple of network.head_dim, 8"),
     ],
 )
