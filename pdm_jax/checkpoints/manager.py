@@ -40,11 +40,15 @@ class Restored:
 
 
 class Checkpoints:
-    """The folder `workdir/checkpoints`. Close it, or use it in a `with` statement, to end pending writes."""
+    """The folder `workdir/checkpoints`. Close it, or use it in a `with` statement, to end pending writes.
 
-    def __init__(self, workdir: str | Path, config: CheckpointConfig | None = None):
-        """Opens the checkpoints of a run for reading, or with `config` also for writing."""
-        self.directory = open_workdir(workdir) / "checkpoints"
+    The parts of a split model have a folder each inside it, so that they may be trained apart and at once.
+    """
+
+    def __init__(self, workdir: str | Path, config: CheckpointConfig | None = None, *, part: str = ""):
+        """Opens the checkpoints of a run, or of a part of its model, for reading; with `config` also for writing."""
+        self._workdir, self._part = open_workdir(workdir), part
+        self.directory = self._workdir / "checkpoints" / part
         self._metric: str | None = None  # of the scores, from the newest checkpoint that has one
         self._open = contextlib.ExitStack()
         writable = config is not None
@@ -183,7 +187,10 @@ class Checkpoints:
     def set_aside(self, after: int) -> None:
         """Renames the steps after `after`, which could not be restored, so that they can be written anew."""
         for step in [step for step in self.steps() if step > after]:
-            source, target = self.directory / str(step), self.directory.parent / f"damaged-{step}"
+            source, target = (
+                self.directory / str(step),
+                self._workdir / "-".join(filter(None, ["damaged", self._part, str(step)])),
+            )
             if jax.process_index() == 0:
                 if target.exists():
                     target.rmtree()

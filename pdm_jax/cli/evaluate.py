@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pdm_jax.cli.sampling import add_sampling_arguments, digest, open_sampling, refuse_sampling_arguments
+from pdm_jax.cli.sampling_flags import add_sampling_arguments, digest, refuse_sampling_arguments
 from pdm_jax.errors import UserError
 
 _METRICS = "fid,precision,recall"
@@ -120,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_run(args: argparse.Namespace) -> _Sides:
     """A run's images beside its data."""
+    from pdm_jax.cli.sampling import open_sampling
     from pdm_jax.config import to_dict
     from pdm_jax.evaluation.generated import GeneratedFolder, fill
     from pdm_jax.evaluation.image_sets import ImageSet
@@ -136,7 +137,10 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     out = Path(args.out or Path(args.workdir) / "eval").expanduser()
 
     def open_images() -> ImageSet:
-        folder = GeneratedFolder(out / f"step-{sampling.step}-{digest(sampling.about)}", sampling.about)
+        folder = GeneratedFolder(
+            out / f"step-{sampling.model.step.replace(', ', '-').replace(' ', '-')}-{digest(sampling.about)}",
+            sampling.about,
+        )
         with _bar("generate", num) as progress:
             fill(folder, num, sampling.images, sampling.labels(num), progress)
         return ImageSet(folder.source(num), channels=data.channels, num=num, spread=False)
@@ -144,7 +148,7 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     facts = {
         "images": args.workdir,
         "config": digest(to_dict(config)),
-        "step": sampling.step,
+        "step": sampling.model.step,
         "params": args.weights,
         "seed": args.seed,
         "labels": args.labels,

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 from pdm_jax.errors import UserError
 
@@ -21,33 +22,42 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the report; returns the exit status."""
-    from pdm_jax.checkpoints import Checkpoints, locate
-    from pdm_jax.config import Config, read, to_dict
+    from pdm_jax.checkpoints import locate
+    from pdm_jax.config import to_dict
     from pdm_jax.networks import count_params
+    from pdm_jax.pipelines.restore import open_parts, read_config
     from pdm_jax.systems import make_system
 
-    workdir, only = locate(args.path)
+    workdir, part, only = locate(args.path)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(
             f"{workdir} is not a workdir: it has no checkpoints/ folder; expected what pdm train --workdir made"
         )
-    with Checkpoints(workdir) as checkpoints:
-        steps = [only] if only is not None else checkpoints.steps()
-        config = read(Config, checkpoints.config(only))
+    with open_parts(workdir) as opened:
+        for name, checkpoints in opened.items():
+            if part in ("", name):
+                _print_part(name, checkpoints, only, workdir / name)
+    config = read_config(workdir, None if only is None or part else str(only))
     system = make_system(config)
-    height, width, channels = system.image_shape
-    print(f"{workdir}: {len(steps)} checkpoint{'s' * (len(steps) != 1)}")
-    for step in steps:
-        size = _size(workdir / "checkpoints" / str(step))
-        print(f"  step {step}: {size / 2**20:.1f} MiB")
     print(f"system: {config.model.system}, {count_params(system.shapes):,} parameters")
+    height, width, channels = system.image_shape
     classes = f", {system.num_classes} classes" if system.num_classes else ", unconditional"
     print(f"images: {height}x{width}x{channels}{classes}")
-    if last := _last_metrics(workdir / "metrics.jsonl"):
-        print("last report: " + ", ".join(f"{name} {value:.6g}" for name, value in last.items()))
     print("config:")
     print(json.dumps(to_dict(config), indent=2))
     return 0
+
+
+def _print_part(name: str, checkpoints: Any, only: int | None, folder: Any) -> None:
+    """The steps of a run or of a part of its model, and its newest report."""
+    steps = [only] if only is not None else checkpoints.steps()
+    print(f"{name or folder}: {len(steps)} checkpoint{'s' * (len(steps) != 1)}")
+    best = checkpoints.best()
+    for step in steps:
+        size = _size(checkpoints.directory / str(step))
+        print(f"  step {step}: {size / 2**20:.1f} MiB" + (" (best)" if step == best else ""))
+    if last := _last_metrics(folder / "metrics.jsonl"):
+        print("  last report: " + ", ".join(f"{name} {value:.6g}" for name, value in last.items()))
 
 
 def _size(folder: Path) -> int:

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from pdm_jax.cli.sampling import add_sampling_arguments
+from pdm_jax.cli.sampling_flags import add_sampling_arguments
 
 
 def add_parser(subparsers) -> None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         write_images(out, np.concatenate(images), sampling.labels(args.num))
         seconds = time.perf_counter() - start
         print(
-            f"{out}: {args.num} images of checkpoint {sampling.step}, "
+            f"{out}: {args.num} images of checkpoint {sampling.model.step}, "
             f"{sampling.num_steps} {sampling.sampling.sampler} steps, {seconds:.1f} s"
         )
     return 0

@@ -10,12 +10,16 @@ from pdm_jax.cli.config_files import add_config_arguments, load_config
 def add_parser(subparsers) -> None:
     """Registers the command."""
     parser = subparsers.add_parser(
-        "train", help="train, or go on with a run", description="Trains a config; an existing workdir is gone on with."
+        "train",
+        help="train, or go on with a run",
+        description="Trains a config; an existing workdir is gone on with. "
+        "With config.split, the parts of the model in turn, the noisiest first.",
     )
     add_config_arguments(parser)
     parser.add_argument(
         "--workdir", required=True, metavar="DIR", help="folder of the run; made where it does not exist"
     )
+    parser.add_argument("--half", metavar="PART", help="train one part of a split model alone: high or low")
     parser.add_argument("--init-from", metavar="DIR", help="start from the averaged weights of another workdir")
     parser.add_argument(
         "--force-config", action="store_true", help="go on although the config differs in what changes training"
@@ -34,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     dataset = make_dataset(
         config.data, config.seed, process_index=jax.process_index(), process_count=jax.process_count()
     )
-    train(config, args.workdir, dataset, init_from=args.init_from, force_config=args.force_config)
+    train(config, args.workdir, dataset, part=args.half, init_from=args.init_from, force_config=args.force_config)
     return 0

@@ -38,7 +38,7 @@ def add_parsers(subparsers) -> None:
     command.add_argument("--workdir", required=True, metavar="DIR", help="folder of a run")
     command.add_argument("--format", required=True, choices=("safetensors",))
     command.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged or last (default: ema)")
-    command.add_argument("--step", type=int, help="which checkpoint (default: the newest)")
+    command.add_argument("--step", help="which checkpoint: a number, or best (default: the newest)")
     command.add_argument("--force", action="store_true", help="replace OUT if it exists")
     command.set_defaults(run=run_export)
 
@@ -80,24 +80,21 @@ def run_import(args: argparse.Namespace) -> int:
 
 def run_export(args: argparse.Namespace) -> int:
     """Exports; returns the exit status."""
-    from pdm_jax.checkpoints import Checkpoints
-    from pdm_jax.config import Config, MeshConfig, read
+    from pdm_jax.config import MeshConfig, to_dict
     from pdm_jax.interop import safetensors_files
-    from pdm_jax.parallel import make_mesh, param_shardings, with_shardings
+    from pdm_jax.parallel import make_mesh
+    from pdm_jax.pipelines.restore import read_config, restore_model
     from pdm_jax.systems import make_system
 
     if args.out.exists() and not args.force:
         raise UserError(f"{args.out} exists; choose another name, or --force to replace it")
-    with Checkpoints(args.workdir) as checkpoints:
-        stored = checkpoints.config(args.step)
-        config = read(Config, stored)
-        shapes = make_system(config).shapes
-        shapes = with_shardings(shapes, param_shardings(make_mesh(MeshConfig()), shapes))
-        restored = checkpoints.restore({args.weights: shapes}, step=args.step, partial=True)
-    tensors = _flatten(restored.state[args.weights])
-    metadata = {"config": json.dumps(stored), "weights": args.weights, "step": str(restored.step)}
+    config = read_config(args.workdir, args.step)
+    system, mesh = make_system(config), make_mesh(MeshConfig())
+    model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
+    tensors = _flatten(model.params)
+    metadata = {"config": json.dumps(to_dict(config)), "weights": args.weights, "step": model.step}
     safetensors_files.write(args.out, tensors, metadata)
-    print(f"{args.out}: {len(tensors)} tensors, {args.weights} of step {restored.step}")
+    print(f"{args.out}: {len(tensors)} tensors, {args.weights} of step {model.step}")
     return 0
 
 

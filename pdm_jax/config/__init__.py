@@ -14,6 +14,7 @@ from pdm_jax.config.groups import MeshConfig as MeshConfig
 from pdm_jax.config.groups import ModelConfig as ModelConfig
 from pdm_jax.config.groups import OptimizerConfig as OptimizerConfig
 from pdm_jax.config.groups import SampleConfig as SampleConfig
+from pdm_jax.config.groups import SplitConfig as SplitConfig
 from pdm_jax.config.groups import TrainConfig as TrainConfig
 from pdm_jax.config.reading import convert as convert
 from pdm_jax.config.reading import differences as differences

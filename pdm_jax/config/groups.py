@@ -7,7 +7,7 @@ ends, never the numbers of a training step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _NEEDED = dataclasses.MISSING
@@ -54,10 +54,24 @@ class ModelConfig:
 
     system: str  # a module of pdm_jax.systems: pdm
     network: Mapping[str, Any]  # the network's own keyword arguments
-    patch_size: int = _field(1, least=1)  # P: pixels moved to channels
+    backbone: str = "pdm_unet"  # pdm_unet | adm_unet | vit
+    patch_size: int | Sequence[int] = 1  # P: pixels moved to channels; for a split model maybe one a part
     prediction: str = "x0"  # what the network puts out: x0 | eps | v
     num_classes: int = _field(0, least=0)  # 0 is unconditional
     dtype: str = "float32"  # compute: float32 | bfloat16
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitConfig:
+    """Several networks, each for its range of steps (PDM section 4.1); without a boundary there is one for all.
+
+    Two are called high and low (noise), more part0, part1, ...; the noisiest comes first everywhere.
+    """
+
+    boundaries: int | Sequence[int] = ()  # S, descending: the first network serves t >= the first boundary
+    snr: float | Sequence[float] = ()  # boundaries as signal-to-noise ratios, ascending; 0.25 is S = 396 in PDM
+    parts: Sequence[Mapping[str, Any]] = ()  # one a network: groups with the settings in which it differs
+    warm_start: bool = True  # a network begins with the averaged weights of the one before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +150,11 @@ class SampleConfig:
     eta: float = _field(0.0, free=True)  # DDIM's noise: 0 is deterministic, 1 is as noisy as ancestral
     last_alpha: str = _field("one", free=True)  # alpha_bar that the last step goes to: one | first
     clip: str = _field("none", free=True)  # of x0, at each step: none | static (to [-1, 1]) | dynamic (percentile)
+    percentile: float = _field(99.5, free=True)  # of |x0| that a dynamic clip goes to, in (0, 100], nearest rank
     guidance: float = _field(1.0, free=True)  # w in uncond + w (cond - uncond); 1 is none
+    guidance_from: int = _field(0, free=True, least=0)  # guidance acts where guidance_from <= t < guidance_to
+    guidance_to: int | None = _field(None, free=True, least=1)  # None is T
+    unguided_last: bool = _field(False, free=True)  # the last step is neither guided nor clipped (PDM's program)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +174,7 @@ class Config:
     loss: LossConfig
     optimizer: OptimizerConfig
     diffusion: DiffusionConfig = DiffusionConfig()
+    split: SplitConfig = SplitConfig()
     ema: EmaConfig = EmaConfig()
     train: TrainConfig = TrainConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

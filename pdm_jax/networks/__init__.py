@@ -1,5 +1,7 @@
 """Networks as `flax.nnx` modules: arrays in, arrays out; no diffusion, no data, no mesh."""
 
+from pdm_jax.networks.adm_unet import ADMUNet as ADMUNet
 from pdm_jax.networks.functional import count_params as count_params
 from pdm_jax.networks.functional import define as define
 from pdm_jax.networks.pdm_unet import PDMUNet as PDMUNet
+from pdm_jax.networks.vit import ViT as ViT

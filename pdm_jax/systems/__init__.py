@@ -4,6 +4,8 @@ from pdm_jax.config import Config
 from pdm_jax.errors import UserError
 from pdm_jax.systems import pdm
 from pdm_jax.systems.base import System as System
+from pdm_jax.systems.parts import Part as Part
+from pdm_jax.systems.parts import parts_of as parts_of
 
 _SYSTEMS = {"pdm": pdm.make_system}
 

@@ -1,4 +1,4 @@
-"""Patched diffusion of pixels (PDM): one U-Net over a grid of patches, with or without classes."""
+"""Patched diffusion of pixels (PDM): networks over a grid of patches, one or one a range of steps."""
 
 from __future__ import annotations
 
@@ -11,29 +11,58 @@ from pdm_jax import rng
 from pdm_jax.config import Config, LossConfig, ModelConfig
 from pdm_jax.denoisers.bind import bind
 from pdm_jax.denoisers.patched import check_divisible, patched
-from pdm_jax.diffusion import Process, from_pdm, make_process, mse_loss, sqrt_snr_loss, vlb_loss
+from pdm_jax.denoisers.split import split
+from pdm_jax.diffusion import Process, from_adm, from_pdm, make_process, mse_loss, sqrt_snr_loss, vlb_loss
 from pdm_jax.errors import UserError
-from pdm_jax.networks import PDMUNet, define
+from pdm_jax.networks import ADMUNet, PDMUNet, ViT, define
 from pdm_jax.networks.functional import Definition
 from pdm_jax.networks.pdm_unet import check_grid
 from pdm_jax.ops.images import to_float
 from pdm_jax.systems.base import Loss, System, check_arguments
+from pdm_jax.systems.parts import parts_of
 from pdm_jax.types import Array, Cond, Denoiser, Params, Step
 
 _GROUP = "network"
+_GIVEN = {"channels", "num_classes", "dtype", "rngs"}  # a network's settings that follow from the config's others
+# Networks, and what turns the variance that they put out into the fraction of `Prediction.variance`.
+_BACKBONES = {"pdm_unet": (PDMUNet, from_pdm), "adm_unet": (ADMUNet, from_adm), "vit": (ViT, from_pdm)}
 
 
 def make_system(config: Config) -> System:
-    """The system of a config; raises `UserError` where sizes do not fit."""
+    """The system of a config; raises `UserError` where sizes do not fit.
+
+    A split model is for sampling: its parameters are `{part: those of the part's system}`, and it has no losses,
+    since each part is trained as the system of its own config.
+    """
+    parts = parts_of(config)
+    if len(parts) == 1:
+        return _make_single(parts[0].config)
+    systems = {part.name: _make_single(part.config) for part in parts}
+
+    def denoiser(params: Params) -> Denoiser:
+        return split([systems[name].denoiser(params[name]) for name in systems], [part.start for part in parts[:-1]])
+
+    return dataclasses.replace(
+        systems[parts[0].name],
+        init=lambda key: {name: system.init(rng.stream(key, name)) for name, system in systems.items()},
+        shapes={name: system.shapes for name, system in systems.items()},
+        losses={},
+        denoiser=denoiser,
+    )
+
+
+def _make_single(config: Config) -> System:
     model, size = config.model, config.data.image_size
     process = make_process(config.diffusion)
     definition = make_network(model, config.data.channels)
     check_divisible((size, size), model.patch_size)
-    check_grid((size // model.patch_size,) * 2, len(model.network["channel_mult"]))
+    if "channel_mult" in model.network:
+        check_grid((size // model.patch_size,) * 2, len(model.network["channel_mult"]))
     _check_loss(config.loss, model, process.num_steps)
+    _, variance = _BACKBONES[model.backbone]
 
     def denoiser(params: Params) -> Denoiser:
-        network = bind(definition, params[_GROUP], process, prediction=model.prediction, variance=from_pdm)
+        network = bind(definition, params[_GROUP], process, prediction=model.prediction, variance=variance)
         return patched(network, model.patch_size)
 
     def null(cond: Cond) -> Cond:
@@ -52,14 +81,20 @@ def make_system(config: Config) -> System:
 
 
 def make_network(model: ModelConfig, colours: int) -> Definition:
-    """The U-Net of a model config over patches of images with `colours` channels."""
-    given = {"channels", "num_classes", "dtype", "rngs"}
-    settings = check_arguments(PDMUNet, model.network, given, "config.model.network")
+    """The network of a model config over patches of images with `colours` channels.
+
+    Raises:
+      UserError: there is no such backbone, or it has not these settings.
+    """
+    if model.backbone not in _BACKBONES:
+        raise UserError(f"config.model.backbone is {model.backbone!r}; expected one of {', '.join(_BACKBONES)}")
+    backbone, _ = _BACKBONES[model.backbone]
+    settings = check_arguments(backbone, model.network, _GIVEN, "config.model.network")
     if model.dtype not in ("float32", "bfloat16"):
         raise UserError(f"config.model.dtype is {model.dtype!r}; expected 'float32' or 'bfloat16'")
     channels = model.patch_size**2 * colours
     return define(
-        lambda rngs: PDMUNet(
+        lambda rngs: backbone(
             channels=channels, num_classes=model.num_classes, dtype=jnp.dtype(model.dtype), rngs=rngs, **settings
         )
     )

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 
-from pdm_jax.checkpoints import Checkpoints, open_workdir
+from pdm_jax.checkpoints import Checkpoints, open_workdir, parts_in
 from pdm_jax.checkpoints.failures import disk_errors
 from pdm_jax.config import Config, to_dict
+from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
-from pdm_jax.ops.images import grid
 from pdm_jax.parallel import make_mesh
-from pdm_jax.pipelines.generate import Generate, choose_labels, generate, make_generate
-from pdm_jax.systems import System, make_system
+from pdm_jax.systems import Part, System, make_system, parts_of
 from pdm_jax.training.interrupt import StopSignal
 from pdm_jax.training.measure import Measure, make_measure
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.overview import describe
+from pdm_jax.training.preview import Preview, make_preview
 from pdm_jax.training.reports import Reports
-from pdm_jax.training.resume import Position, begin
+from pdm_jax.training.resume import Position, begin, load_weights, warm_weights
 from pdm_jax.training.state import TrainState, plan_state
 from pdm_jax.training.step import make_train_step, put
 from pdm_jax.training.window import Window
@@ -36,41 +35,93 @@ logger = logging.getLogger(__name__)
 def train(
     config: Config,
     workdir: str | Path,
-    dataset: Any,
+    dataset: Dataset,
     *,
+    part: str | None = None,
     init_from: str | None = None,
     force_config: bool = False,
 ) -> int:
-    """Trains until `config.train.num_steps`, from wherever `workdir` left off.
+    """Trains until `config.train.num_steps`, from wherever `workdir` left off; the parts of a split model in turn.
 
     Args:
       config: the run.
-      workdir: folder for checkpoints and reports; made where it does not exist.
-      dataset: infinite batches, `pdm_jax.data.Dataset`.
-      init_from: workdir whose averaged weights a new run starts from.
+      workdir: folder for checkpoints and reports; made where it does not exist. A part of a split model has a folder
+        of its own for reports.
+      dataset: infinite batches.
+      part: trains this part of a split model alone; None trains all that are not complete, the noisiest first.
+      init_from: workdir whose averaged weights a new run starts from; of a split model, its first part.
       force_config: go on although the config differs from the workdir's in what changes training.
 
     Returns:
-      The step reached: `num_steps`, or less when a SIGTERM or SIGINT asked to stop (a checkpoint is saved).
+      The step reached by the part that was trained last: its `num_steps`, or less when a SIGTERM or SIGINT asked to
+      stop (a checkpoint is saved).
 
     Raises:
       UserError: the config does not fit itself, the data or the workdir; a write failed; the loss is not finite.
     """
+    parts, workdir = parts_of(config), open_workdir(workdir)
+    chosen = [each for each in parts if part in (None, each.name)]
+    if not chosen:
+        names = ", ".join(each.name for each in parts if each.name)
+        raise UserError(f"this model has no part {part!r}; " + (f"it has {names}" if names else "it is not split"))
+    for each in parts:
+        _check_data(each.config, make_system(each.config), dataset)
+    _check_layout(workdir, parts)
+    step = 0
+    with StopSignal() as stop:
+        for each in chosen:
+            weights = _first_weights(each, parts, config, workdir, init_from)
+            step = _train_part(each, config, workdir, dataset, stop, weights, force_config)
+            if step < each.config.train.num_steps:
+                break
+    return step
+
+
+def _first_weights(
+    part: Part, parts: Sequence[Part], config: Config, workdir: Path, init_from: str | None
+) -> Callable[[Params], Params]:
+    """What a part that begins makes of its initial weights: another run's, those of the part before, or themselves."""
+    number = parts.index(part)
+
+    def weights(initial: Params) -> Params:
+        if number == 0:
+            return initial if init_from is None else load_weights(init_from, initial)
+        before = parts[number - 1]
+        if not config.split.warm_start:
+            return initial
+        if before.name in parts_in(workdir):
+            return warm_weights(workdir, before, part, initial)
+        logger.warning("%s starts from nothing: %s is not in %s", part.name, before.name, workdir)
+        return initial
+
+    return weights
+
+
+def _train_part(
+    part: Part,
+    whole: Config,
+    workdir: Path,
+    dataset: Dataset,
+    stop: StopSignal,
+    weights: Callable[[Params], Params],
+    force_config: bool,
+) -> int:
+    """Trains one part, or all there is, until it is complete or told to stop; returns the step reached."""
+    config = part.config
     system, mesh = make_system(config), make_mesh(config.mesh)
-    _check_data(config, system, dataset)
     optimizer = make_optimizer(config.optimizer)
     plan = plan_state(system, optimizer, config.ema, mesh)
     train_step = make_train_step(system, optimizer, config, mesh, plan)
-    grids = make_generate(system, config.sample, mesh)  # compiled when first called
-    labels = choose_labels("cycle", config.train.grid_size, system.num_classes)
-    workdir = open_workdir(workdir)
-    measure = make_measure(config, system, mesh, dataset, grids, workdir)
-    with Checkpoints(workdir, config.checkpoint) as checkpoints, StopSignal() as stop:
+    preview = make_preview(part, system, mesh, dataset)
+    folder = workdir / part.name
+    measure = make_measure(part, system, mesh, dataset, folder)
+    with Checkpoints(workdir, config.checkpoint, part=part.name) as checkpoints:
         batches = iter(dataset)
-        position = begin(config, plan, checkpoints, batches, init_from=init_from, force_config=force_config)
+        position = begin(part, plan, checkpoints, batches, weights=weights, force_config=force_config)
         with disk_errors(workdir):
-            describe(config, system, dataset, mesh, workdir)
-            run = _Run(config, mesh, checkpoints, workdir, position, grids, labels, measure)
+            folder.mkdir(parents=True, exist_ok=True)
+            describe(part, system, dataset, mesh, folder)
+            run = _Run(config, to_dict(whole), checkpoints, folder, position, preview, measure)
         try:
             while run.step < config.train.num_steps:
                 batch = put(next(batches), mesh)
@@ -88,24 +139,23 @@ def train(
 
 
 class _Run:
-    """What happens after each step: averaging, measuring, reports, grids and checkpoints, each at its interval."""
+    """What happens after each step: averaging, measuring, reports, previews and checkpoints, each at its interval."""
 
     def __init__(
         self,
         config: Config,
-        mesh: Mesh,
+        saved_config: dict[str, Any],  # of the whole model, if this trains a part of it
         checkpoints: Checkpoints,
-        workdir: Path,
+        folder: Path,
         position: Position,
-        grids: Generate,
-        labels: np.ndarray | None,  # of the images in a grid
+        preview: Preview,
         measure: Measure | None,
     ):
         self.config, self.checkpoints = config, checkpoints
         self.state, self.step, self.host_ema = position.state, position.step, position.host_ema
-        self.reports = Reports(workdir, first_step=self.step, last_step=config.train.num_steps)
+        self.reports = Reports(folder, first_step=self.step, last_step=config.train.num_steps)
         self.window = Window(config.data.batch_size)
-        self._mesh, self._generate, self._labels, self._measure = mesh, grids, labels, measure
+        self._saved_config, self._preview, self._measure = saved_config, preview, measure
 
     def after_step(self, state: TrainState, metrics: dict[str, jax.Array], batches: Any, *, last: bool) -> None:
         train = self.config.train
@@ -125,7 +175,7 @@ class _Run:
             if self.step % self.config.checkpoint.save_every == 0 or last or score is not None:
                 self.save(batches, score)
             if train.grid_every and (self.step % train.grid_every == 0 or self.step == train.num_steps):
-                self._grid()
+                self.reports.grid(self.step, self._preview(self._ema()))
 
     def save(self, batches: Any, score: tuple[str, float] | None) -> None:
         """Starts writing a checkpoint of this moment; raises `UserError` if the weights are not finite."""
@@ -133,7 +183,7 @@ class _Run:
         state = self.state.as_dict()
         if self.host_ema is not None:
             state["ema"] = self.host_ema.values
-        self.checkpoints.save(self.step, state, batches.state(), to_dict(self.config), score)
+        self.checkpoints.save(self.step, state, batches.state(), self._saved_config, score)
 
     def _log(self, score: dict[str, float]) -> None:
         values = self.window.take() | score
@@ -150,14 +200,18 @@ class _Run:
                 "config.optimizer.learning_rate, a longer warmup_steps or a clip_norm"
             )
 
-    def _grid(self) -> None:
-        """Samples from the averaged weights, the same noise and labels each time."""
-        num = self.config.train.grid_size
-        batches = generate(self._generate, self._ema(), self.config.seed, num, self._labels, self._mesh, batch_size=num)
-        self.reports.grid(self.step, grid(np.concatenate(list(batches)), self._labels))
-
     def _ema(self) -> Params:
         return self.state.ema if self.host_ema is None else self.host_ema.values
+
+
+def _check_layout(workdir: Path, parts: Sequence[Part]) -> None:
+    """Refuses to mix a split model and one that is not in a workdir."""
+    with Checkpoints(workdir) as checkpoints:
+        is_single = bool(checkpoints.steps())
+    found = set(parts_in(workdir)) - {part.name for part in parts}
+    if found or (is_single and parts[0].name):
+        holds = f"the parts {', '.join(sorted(found))}" if found else "a model that is not split"
+        raise UserError(f"{workdir} holds {holds}, which this config.split does not make; choose another --workdir")
 
 
 def _check_data(config: Config, system: System, dataset: Any) -> None:

@@ -18,8 +18,8 @@ from pdm_jax.config import Config
 from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import batch_sharding, replicated
-from pdm_jax.pipelines.generate import Generate, choose_labels, generate
-from pdm_jax.systems import System
+from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
+from pdm_jax.systems import Part, System
 from pdm_jax.training.step import put
 from pdm_jax.types import Array, Params
 
@@ -28,19 +28,17 @@ logger = logging.getLogger(__name__)
 Measure = Callable[[Params], float]  # averaged weights -> a number, lower is better
 
 
-def make_measure(
-    config: Config, system: System, mesh: Mesh, dataset: Dataset, generate: Generate, workdir: Path
-) -> Measure | None:
+def make_measure(part: Part, system: System, mesh: Mesh, dataset: Dataset, workdir: Path) -> Measure | None:
     """The measure of `config.eval`, set up when it is first used; None where nothing is measured.
 
     Args:
       dataset: where the fixed set comes from: the training data, or `config.eval.source`.
-      generate: makes images of weights, for "fid".
       workdir: keeps the feature network of "fid".
 
     Raises:
-      UserError: there is no such metric.
+      UserError: there is no such metric, or not of a part of a model.
     """
+    config = part.config
     if config.eval.every is None:
         return None
     if config.eval.metric not in ("loss", "fid"):
@@ -49,7 +47,11 @@ def make_measure(
         dataset = _open(config)
     if config.eval.metric == "loss":
         return _loss_measure(config, system, mesh, dataset)
-    return _fid_measure(config, system, mesh, dataset, generate, workdir)
+    if part.name:
+        raise UserError(
+            "config.eval.metric 'fid' needs images, which a part of a split model does not make; use 'loss'"
+        )
+    return _fid_measure(config, system, mesh, dataset, workdir)
 
 
 def _open(config: Config) -> Dataset:
@@ -84,7 +86,7 @@ def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) 
     return measure
 
 
-def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, run: Generate, workdir: Path) -> Measure:
+def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, workdir: Path) -> Measure:
     """The Fréchet distance in local features between generated images, always of the same noise, and the data."""
     from pdm_jax.evaluation.extraction import Extractor
     from pdm_jax.evaluation.frechet import distance_to
@@ -92,7 +94,7 @@ def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, r
     from pdm_jax.evaluation.summary import Wanted, summarize
 
     num, processes = config.eval.fixed_num, jax.process_count()
-    labels = choose_labels("cycle", num, system.num_classes)
+    labels, run = choose_labels("cycle", num, system.num_classes), make_generate(system, config.sample, mesh)
     state: dict[str, Any] = {}
 
     def statistics(batches: Iterator[dict[str, np.ndarray]], total: int):

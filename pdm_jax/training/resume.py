@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,11 +14,14 @@ import numpy as np
 from pdm_jax.checkpoints import Checkpoints, locate
 from pdm_jax.config import Config, EmaConfig, differences, read
 from pdm_jax.errors import UserError
+from pdm_jax.networks import count_params
+from pdm_jax.systems import Part, make_system, parts_of
 from pdm_jax.training.host_ema import HostEma
 from pdm_jax.training.state import StatePlan, TrainState
 from pdm_jax.types import Params
 
 logger = logging.getLogger(__name__)
+_LISTED = 4  # arrays that a warm start names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,36 +34,39 @@ class Position:
 
 
 def begin(
-    config: Config,
+    part: Part,
     plan: StatePlan,
     checkpoints: Checkpoints,
     batches: Any,
     *,
-    init_from: str | None = None,
+    weights: Callable[[Params], Params] | None = None,
     force_config: bool = False,
 ) -> Position:
     """Restores the run, its data included, or starts it; `batches` is moved to the right place.
 
+    Args:
+      part: what is trained.
+      weights: makes of the initial weights, by group, those that a new run starts from.
+
     Raises:
-      UserError: the workdir holds a run with another config, or nothing in it can be restored; `init_from` has no
-        checkpoint of this network.
+      UserError: the workdir holds a run with another config, or nothing in it can be restored; `weights` raises.
     """
     if checkpoints.steps():
-        check_config(checkpoints, config, force=force_config)
-        return _resume(config, plan, checkpoints, batches, force=force_config)
-    state = plan.init(jax.random.key(config.seed))
-    if init_from is not None:
-        weights = load_weights(init_from, plan.shapes.params)
-        ema = jax.tree.map(jax.numpy.copy, weights) if config.ema.place == "device" else {}
-        state = dataclasses.replace(state, params=weights, ema=ema)
-        logger.info("starting from the weights of %s", init_from)
-    return Position(0, state, _host_ema(config.ema, state.params))
+        check_config(checkpoints, part, force=force_config)
+        return _resume(part.config, plan, checkpoints, batches, force=force_config)
+    state = plan.init(jax.random.key(part.config.seed))
+    if weights is not None:
+        params = weights(state.params)
+        ema = jax.tree.map(jax.numpy.copy, params) if part.config.ema.place == "device" else {}
+        state = dataclasses.replace(state, params=params, ema=ema)
+    return Position(0, state, _host_ema(part.config.ema, state.params))
 
 
-def check_config(checkpoints: Checkpoints, config: Config, *, force: bool) -> None:
+def check_config(checkpoints: Checkpoints, part: Part, *, force: bool) -> None:
     """Refuses a config that would change the training of the run in the workdir, unless `force`."""
     try:
-        changed = differences(read(Config, checkpoints.config()), config)
+        stored = {other.name: other for other in parts_of(read(Config, checkpoints.config()))}
+        changed = differences(stored[part.name].config, part.config) if part.name in stored else ["config.split"]
     except UserError as error:  # keys that this version does not know
         changed = [str(error)]
     if changed and not force:
@@ -70,11 +78,36 @@ def check_config(checkpoints: Checkpoints, config: Config, *, force: bool) -> No
         logger.warning("going on with a changed config: %s", "; ".join(changed))
 
 
-def load_weights(path: str, shapes: Params) -> Params:
-    """The averaged weights of a workdir, or of one of its checkpoints, laid out as `shapes` says."""
-    workdir, step = locate(path)
-    with Checkpoints(workdir) as checkpoints:
-        return checkpoints.restore({"ema": shapes}, step=step, partial=True).state["ema"]
+def load_weights(path: str, like: Params) -> Params:
+    """The averaged weights of a workdir, or of one of its checkpoints, laid out as these arrays."""
+    workdir, part, step = locate(path)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    with Checkpoints(workdir, part=part) as checkpoints:
+        weights = checkpoints.restore({"ema": shapes}, step=step, partial=True).state["ema"]
+    logger.info("starting from the weights of %s", path)
+    return weights
+
+
+def warm_weights(workdir: Path, before: Part, part: Part, initial: Params) -> Params:
+    """The averaged weights of the part before where names and shapes agree, the initial ones elsewhere."""
+    hosts = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), make_system(before.config).shapes)
+    with Checkpoints(workdir, part=before.name) as checkpoints:
+        weights = checkpoints.restore({"ema": hosts}, partial=True).state["ema"]
+    found, own = dict(jax.tree.leaves_with_path(weights)), {}
+
+    def take(path: Any, leaf: jax.Array) -> jax.Array:
+        if path in found and found[path].shape == leaf.shape:
+            return jax.device_put(found[path], leaf.sharding)
+        own[jax.tree_util.keystr(path, simple=True, separator="/")] = leaf.size
+        return leaf
+
+    params, total = jax.tree.map_with_path(take, initial), count_params(initial)
+    new = f"; new are {', '.join(list(own)[:_LISTED])}{', ...' if len(own) > _LISTED else ''}" if own else ""
+    logger.info(
+        f"{part.name} starts from the averaged weights of {before.name}: "
+        f"{total - sum(own.values()):,} of {total:,} parameters{new}"
+    )
+    return params
 
 
 def _resume(config: Config, plan: StatePlan, checkpoints: Checkpoints, batches: Any, *, force: bool) -> Position:

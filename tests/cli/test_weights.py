@@ -13,7 +13,7 @@ from pdm_jax.config import to_dict
 from pdm_jax.errors import UserError
 from pdm_jax.interop import pdm, safetensors_files
 from pdm_jax.parallel import make_mesh
-from pdm_jax.systems import make_system
+from pdm_jax.systems import make_system, parts_of
 from pdm_jax.systems.pdm import make_network
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.resume import begin
@@ -104,7 +104,7 @@ def test_training_goes_on_from_imported_weights(imported, network, config_file, 
     system = make_system(config)
     plan = plan_state(system, make_optimizer(config.optimizer), config.ema, make_mesh(config.mesh))
     with Checkpoints(tmp_path, config.checkpoint) as checkpoints:
-        position = begin(config, plan, checkpoints, iter(tiny.dataset(config)))
+        position = begin(*parts_of(config), plan, checkpoints, iter(tiny.dataset(config)))
     assert position.step == 0
     ema = position.host_ema.values if place == "host" else position.state.ema
     for tree in (position.state.params, ema):

@@ -15,7 +15,7 @@ import pytest
 from pdm_jax.checkpoints import Checkpoints
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
-from pdm_jax.systems import make_system
+from pdm_jax.systems import make_system, parts_of
 from pdm_jax.training import train
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.resume import begin, check_config, load_weights
@@ -37,6 +37,11 @@ def final_state(workdir, step=None):
         step = step or checkpoints.steps()[-1]
     tree = ocp.PyTreeCheckpointer().restore(Path(workdir).resolve() / "checkpoints" / str(step) / "state")
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def one_part(config):
+    (part,) = parts_of(config)
+    return part
 
 
 def assert_same(a, b):
@@ -157,7 +162,7 @@ def test_a_run_can_go_on_with_other_optimiser_settings(uninterrupted, tmp_path):
     system, mesh = make_system(config), make_mesh(config.mesh)
     plan = plan_state(system, make_optimizer(config.optimizer), config.ema, mesh)
     with Checkpoints(tmp_path, config.checkpoint) as checkpoints:
-        assert begin(config, plan, checkpoints, iter(tiny.dataset(config)), force_config=True).step == 6
+        assert begin(one_part(config), plan, checkpoints, iter(tiny.dataset(config)), force_config=True).step == 6
 
 
 def test_a_finished_run_is_left_alone(uninterrupted):
@@ -173,10 +178,10 @@ def test_a_changed_config_is_refused_by_name_or_forced(uninterrupted, caplog):
         with pytest.raises(
             UserError, match=r"config.optimizer.learning_rate: 0.001 -> 0.0005.*--force-config"
         ) as error:
-            check_config(checkpoints, changed, force=False)
+            check_config(checkpoints, one_part(changed), force=False)
         assert "log_every" not in str(error.value)  # changes nothing that is trained
-        check_config(checkpoints, changed, force=True)
-        check_config(checkpoints, tiny.config(train={"log_every": 1, "num_steps": 60}), force=False)
+        check_config(checkpoints, one_part(changed), force=True)
+        check_config(checkpoints, one_part(tiny.config(train={"log_every": 1, "num_steps": 60})), force=False)
     assert "going on with a changed config: config.optimizer.learning_rate" in caplog.text
 
 
@@ -206,7 +211,9 @@ def test_init_from_starts_with_the_averaged_weights(uninterrupted, tmp_path):
     plan = plan_state(system, make_optimizer(config.optimizer), config.ema, mesh)
     with Checkpoints(tmp_path, config.checkpoint) as checkpoints:
         batches = iter(tiny.dataset(config))
-        start = begin(config, plan, checkpoints, batches, init_from=str(uninterrupted))
+        start = begin(
+            one_part(config), plan, checkpoints, batches, weights=lambda like: load_weights(str(uninterrupted), like)
+        )
     source = final_state(uninterrupted)
     assert start.step == 0
     for tree in ("params", "ema"):

@@ -12,8 +12,7 @@ from pdm_jax.checkpoints import Checkpoints
 from pdm_jax.errors import UserError
 from pdm_jax.evaluation import local_features
 from pdm_jax.parallel import make_mesh
-from pdm_jax.pipelines import make_generate
-from pdm_jax.systems import make_system
+from pdm_jax.systems import make_system, parts_of
 from pdm_jax.training import train
 from pdm_jax.training.measure import make_measure
 from tests import tiny
@@ -29,9 +28,9 @@ def optax_promotes():
 
 
 def measure_of(config, tmp_path, mesh=None):
+    (part,) = parts_of(config)
     system, mesh = make_system(config), mesh or make_mesh(config.mesh)
-    generate = make_generate(system, config.sample, mesh)
-    return make_measure(config, system, mesh, tiny.dataset(config), generate, tmp_path), system
+    return make_measure(part, system, mesh, tiny.dataset(config), tmp_path), system
 
 
 def test_nothing_is_measured_unless_asked_for(tmp_path):

@@ -1,0 +1,52 @@
+"""Pictures during training: what the averaged weights make of the same noise and labels each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pdm_jax.data import Dataset
+from pdm_jax.ops.images import grid
+from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
+from pdm_jax.systems import Part, System
+from pdm_jax.types import Params
+
+Preview = Callable[[Params], np.ndarray]  # averaged weights -> a grid of images (H, W, C) uint8
+
+
+def make_preview(part: Part, system: System, mesh: Mesh, dataset: Dataset) -> Preview:
+    """The preview of a part; compiled when it is first called.
+
+    The noisiest part samples from noise as far as its steps go and shows the x0 it predicts there. Another part
+    denoises images of the data, noised to where its steps begin.
+    """
+    config, num = part.config, part.config.train.grid_size
+    whole = part.start == 0 and part.stop == system.process.num_steps
+    run = make_generate(system, config.sample, mesh, steps=None if whole else (part.start, part.stop))
+    is_noisiest = part.stop == system.process.num_steps
+    labels = choose_labels("cycle", num, system.num_classes)
+
+    def preview(params: Params) -> np.ndarray:
+        images, shown = (None, labels) if is_noisiest else _first_images(dataset, num, system.num_classes)
+        batches = generate(run, params, config.seed, num, shown, mesh, batch_size=num, images=images)
+        return grid(np.concatenate(list(batches)), shown)
+
+    return preview
+
+
+def _first_images(dataset: Dataset, num: int, num_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first images of the data's order, gone round if they are too few, and their labels; the same on all hosts."""
+    from jax.experimental import multihost_utils
+
+    stream = dataset.stream(0)
+    try:
+        batch = next(stream)
+    finally:
+        stream.close()
+    rows = np.arange(num) % len(batch["image"])
+    images = batch["image"][rows]
+    labels = batch["label"][rows] if num_classes else None
+    return multihost_utils.broadcast_one_to_all((images, labels)) if jax.process_count() > 1 else (images, labels)
