@@ -31,6 +31,8 @@ def parts_of(config: Config) -> tuple[Part, ...]:
     """
     process = make_process(config.diffusion)
     boundaries = boundaries_of(config.split, process)
+    if config.loss.t_max > process.num_steps:
+        raise UserError(f"config.loss.t_max is {config.loss.t_max}; expected at most T, {process.num_steps}")
     stops, starts = (process.num_steps, *boundaries), (*boundaries, 0)
     overrides = config.split.parts or ({},) * len(starts)
     if len(overrides) != len(starts):

@@ -92,7 +92,8 @@ def test_plain_losses_of_other_predictions_are_finite_and_positive(batch, kind, 
         ({"model": {"prediction": "score"}}, "prediction is 'score'"),
         ({"loss": {"kind": "l1"}}, "loss.kind is 'l1'"),
         ({"loss": {"target": "eps"}}, "loss.target is 'eps'"),
-        ({"loss": {"t_max": 1001}}, r"trains steps \[0, 1001\)"),
+        ({"loss": {"t_max": 1001}}, "t_max is 1001; expected at most T, 1000"),
+        ({"loss": {"t_min": 999}}, r"trains steps \[999, 999\); expected 0 <= t_min < t_max <= 1000"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(groups, message):
