@@ -135,16 +135,6 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     if "://" in args.workdir and not args.out:
         raise UserError(f"{args.workdir} is no folder of a disk; give --out, one that all hosts can read")
     out = Path(args.out or Path(args.workdir) / "eval").expanduser()
-
-    def open_images() -> ImageSet:
-        folder = GeneratedFolder(
-            out / f"step-{sampling.model.step.replace(', ', '-').replace(' ', '-')}-{digest(sampling.about)}",
-            sampling.about,
-        )
-        with _bar("generate", num) as progress:
-            fill(folder, num, sampling.images, sampling.labels(num), progress)
-        return ImageSet(folder.source(num), channels=data.channels, num=num, spread=False)
-
     facts = {
         "images": args.workdir,
         "config": digest(to_dict(config)),
@@ -155,7 +145,16 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         "sampler": sampling.sampling.sampler,
         "steps": sampling.sampling.steps,
         "guidance": sampling.sampling.guidance,
+        "images_per_s": None,  # of generating, once it is known
     }
+
+    def open_images() -> ImageSet:
+        steps = "-".join(f"{part}{step}" for part, step in sampling.model.steps.items())
+        folder = GeneratedFolder(out / f"step-{steps}-{digest(sampling.about)}", sampling.about)
+        with _bar("generate", num) as progress:
+            facts["images_per_s"] = fill(folder, num, sampling.images, sampling.labels(num), progress)
+        return ImageSet(folder.source(num), channels=data.channels, num=num, spread=False)
+
     return _Sides(
         num=num,
         open_images=open_images,
@@ -184,7 +183,8 @@ def _show(scores: Mapping[str, float], facts: Mapping[str, Any], path: Path) -> 
     made = f"{facts['num']} images" + (f", {facts['num_reference']} real ones" if facts["num_reference"] else "")
     network = f", features {facts['features']} {facts['weights']}" if "features" in facts else ""
     resize = f" (resize {facts['resize']})" if facts.get("resize", "none") != "none" else ""
-    print(f"{path}: {made}{network}{resize}, {facts['seconds']} s")
+    speed = f", generated at {facts['images_per_s']:.3g} images/s" if facts.get("images_per_s") else ""
+    print(f"{path}: {made}{network}{resize}{speed}, {facts['seconds']} s")
 
 
 @contextlib.contextmanager

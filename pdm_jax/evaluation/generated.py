@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,24 +85,33 @@ def fill(
     make: Callable[[int, int], Iterator[np.ndarray]],
     labels: np.ndarray | None,
     progress: Callable[[int], None],
-) -> None:
+) -> float | None:
     """Makes what is missing of the first `num` images, on all hosts together; the first one writes.
 
     Args:
       make: (stop, start) -> images `start` to stop - 1 in batches (b, H, W, C) uint8.
       labels: [num], or None.
       progress: is told how many images are there.
+
+    Returns:
+      Images a second, without the first batch, which compiles; None if no more than one was made.
     """
     there = multihost_utils.broadcast_one_to_all(folder.there(num)).astype(bool)  # disks that are shared lag behind
     progress(int(there.sum()))
+    clock, seconds, made = None, 0.0, 0
     edges = np.flatnonzero(np.diff(there, prepend=True, append=True))
     for start, stop in edges.reshape(-1, 2).tolist():
         for images in make(stop, start):
+            now = time.perf_counter()
+            if clock is not None:
+                seconds, made = seconds + now - clock, made + len(images)
             if jax.process_index() == 0:
                 folder.write(start, images, None if labels is None else labels[start : start + len(images)])
             start += len(images)
             progress(len(images))
+            clock = now
     multihost_utils.sync_global_devices("all images are generated")
+    return made / seconds if made else None
 
 
 def _write(path: Path, write: Any) -> None:
