@@ -1,9 +1,10 @@
-"""A vision transformer over a grid of patches that trains stably, where PDM's attempt (appendix D) diverged.
+"""A vision transformer over a grid of patches, built against the instability of PDM's attempt (appendix D).
 
 Blocks are adaLN-zero (Peebles & Xie 2023, arXiv 2212.09748): the condition shifts, scales and gates each branch,
 and zero gates make every block the identity at the start. Queries and keys are normed (Dehghani et al. 2023, arXiv
 2302.05442), so that attention logits cannot grow without bound. Places are told apart by rotating queries and keys
-by row and column (Su et al. 2021, arXiv 2104.09864; on grids Heo et al. 2024, arXiv 2403.13298).
+by row and column (Su et al. 2021, arXiv 2104.09864; on grids Heo et al. 2024, arXiv 2403.13298), which learns as fast
+as added sines and keeps its meaning on grids it was not trained on.
 """
 
 from __future__ import annotations
