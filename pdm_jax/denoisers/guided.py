@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022) around any denoiser."""
+"""Classifier-free guidance (Ho & Salimans 2022) around any denoiser, everywhere or in an interval of steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from pdm_jax.denoisers.thresholds import Threshold, named
+from pdm_jax.denoisers.thresholds import Threshold, clipped
 from pdm_jax.diffusion import Process, to_prediction
 from pdm_jax.errors import UserError
 from pdm_jax.types import Array, Cond, Denoiser, Prediction, Step
@@ -22,41 +22,57 @@ def guided(
     *,
     threshold: str | Threshold = "none",
     unguided_last: bool = False,
+    interval: tuple[int, int] | None = None,
 ) -> Denoiser:
-    """A denoiser with x0 = uncond + scale * (cond - uncond), from one call with a doubled batch.
+    """A denoiser with x0 = uncond + w * (cond - uncond), from one call with a doubled batch.
 
+    w = 1 is no guidance and w = 0 unconditional; where a paper writes (1 + w) cond - w uncond, its w is ours minus 1.
     eps is recomputed from the guided and thresholded x0; the variance is that of the conditional half.
 
     Args:
       process: in which eps is recomputed.
-      scale: w; 1 is no guidance. A number, or one a sample [B].
+      scale: w, a number, or one a sample [B].
       null: the condition without its information, or what makes it of a condition.
-      threshold: of the guided x0: "none", "static", "dynamic", or a function.
+      threshold: of the x0, guided or not: "none", "static", "dynamic", or a function.
       unguided_last: a sampler's last step returns the conditional x0, neither guided nor thresholded (as PDM's
         program does).
+      interval: guidance acts where interval[0] <= t < interval[1] (Kynkäänniemi et al. 2024); outside, the
+        conditional x0 is thresholded, and in sampling (a scalar t) costs one evaluation without doubling.
+        None: everywhere.
 
     Raises:
-      UserError: when called, if the null condition has other fields than the condition.
+      UserError: there is no such interval or threshold, or, when called, the null condition has other fields than
+        the condition.
     """
-    limit = named(threshold)
+    everywhere = interval is None or tuple(interval) == (0, process.num_steps)
+    start, stop = (0, process.num_steps) if everywhere else interval
+    if not 0 <= start < stop <= process.num_steps:
+        raise UserError(f"guidance acts on the steps [{start}, {stop}); expected 0 <= from < to <= {process.num_steps}")
+
+    def guide(z_t: Array, step: Step, cond: Cond) -> tuple[Array, Prediction]:
+        """The guided x0 and the conditional prediction."""
+        both = _paired(cond, null(cond) if callable(null) else null)
+        halves = denoiser(_twice(z_t), _doubled(step), both)
+        conditional, unconditional = (jax.tree.map(part, halves) for part in (_first_half, _second_half))
+        w = _over_images(jnp.asarray(scale, jnp.float32), z_t)
+        return unconditional.x0 + w * (conditional.x0 - unconditional.x0), conditional
+
+    def leave(z_t: Array, step: Step, cond: Cond) -> tuple[Array, Prediction]:
+        conditional = denoiser(z_t, step, cond)
+        return conditional.x0, conditional
 
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
-        both = _paired(cond, null(cond) if callable(null) else null)
-        doubled = dataclasses.replace(
-            step,
-            t=_twice(step.t) if jnp.ndim(step.t) else step.t,
-            previous=jax.tree.map(_twice, step.previous),
-        )
-        halves = denoiser(_twice(z_t), doubled, both)
-        conditional, unconditional = (jax.tree.map(part, halves) for part in (_first_half, _second_half))
-        w = jnp.asarray(scale, jnp.float32)
-        w = w.reshape(-1, *[1] * (z_t.ndim - 1)) if w.ndim else w
-        x0 = limit(unconditional.x0 + w * (conditional.x0 - unconditional.x0))
+        acts = (start <= step.t) & (step.t < stop)
+        if everywhere or jnp.ndim(step.t):
+            x0, conditional = guide(z_t, step, cond)
+        else:
+            x0, conditional = jax.lax.cond(acts, guide, leave, z_t, step, cond)
         if unguided_last and step.is_last is not None:
-            x0 = jnp.where(step.is_last, conditional.x0, x0)
+            acts &= ~step.is_last
+        x0 = jnp.where(_over_images(acts, z_t), x0, conditional.x0)
         return to_prediction(x0, "x0", z_t, step.t, process, conditional.variance)
 
-    return denoise
+    return clipped(denoise, process, threshold, unclipped_last=unguided_last)
 
 
 def _paired(cond: Cond, null: Cond) -> Cond:
@@ -67,6 +83,17 @@ def _paired(cond: Cond, null: Cond) -> Cond:
             f"the condition has {fields[0]} and its null {fields[1]}; guidance needs the same fields in both"
         )
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), cond, null)
+
+
+def _doubled(step: Step) -> Step:
+    """The step of a doubled batch."""
+    t = _twice(step.t) if jnp.ndim(step.t) else step.t
+    return dataclasses.replace(step, t=t, previous=jax.tree.map(_twice, step.previous))
+
+
+def _over_images(x: Array, images: Array) -> Array:
+    """A scalar as it is; [B] as (B, 1, ...), so that it broadcasts against images (B, ...)."""
+    return x.reshape(-1, *[1] * (images.ndim - 1)) if x.ndim else x
 
 
 def _twice(x: Array) -> Array:

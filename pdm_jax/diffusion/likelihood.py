@@ -39,6 +39,8 @@ def bits_per_dim(
 ) -> Bound:
     """The variational bound of images under the process that visits `timesteps`, as one scan; call it inside jit.
 
+    The denoiser is asked with a scalar t, so that a step of a split model costs one network.
+
     Args:
       timesteps: [N] ascending.
       x0: (B, H, W, C) in [-1, 1], values on the grid of 256 levels.
@@ -53,10 +55,9 @@ def bits_per_dim(
     def term(_, xs):
         row, noise = xs
         eps = rng.normal_each(rng.fold_each(stream, row["i"]), x0.shape[1:]) if noise is None else noise
-        i = jnp.full(len(x0), row["i"])
-        z_t = spaced.q_sample(x0, i, eps)
-        prediction = denoiser(z_t, Step(t=jnp.full(len(x0), row["t"])), cond)
-        bits = vb_term(prediction, x0, z_t, i, spaced, variance)
+        z_t = spaced.q_sample(x0, row["i"], eps)
+        prediction = denoiser(z_t, Step(t=row["t"]), cond)
+        bits = vb_term(prediction, x0, z_t, row["i"], spaced, variance)
         return None, (bits, mean_flat((prediction.x0 - x0) ** 2), mean_flat((prediction.eps - eps) ** 2))
 
     _, columns = jax.lax.scan(term, None, (jax.tree.map(jnp.asarray, rows), noises))
@@ -72,7 +73,7 @@ def vb_term(
 
     Args:
       x0, z_t: (B, H, W, C).
-      t: [B] steps of `process`.
+      t: steps of `process`, a scalar or [B].
       variance: "learned", "small" or "large".
     """
     mean, _, log_variance = process.q_posterior(x0, z_t, t)

@@ -1,4 +1,4 @@
-"""Images from noise and labels."""
+"""Images from noise and labels, and previews of a range of steps from images."""
 
 from __future__ import annotations
 
@@ -11,51 +11,64 @@ from jax.sharding import Mesh
 from pdm_jax import rng
 from pdm_jax.config import SampleConfig
 from pdm_jax.denoisers.guided import guided
-from pdm_jax.denoisers.thresholds import clipped
+from pdm_jax.denoisers.thresholds import clipped, named
 from pdm_jax.diffusion import ancestral, ddim, sample, timesteps
+from pdm_jax.diffusion.samplers import Sampler
 from pdm_jax.errors import UserError
-from pdm_jax.ops.images import to_uint8
+from pdm_jax.ops.images import to_float, to_uint8
 from pdm_jax.parallel import batch_sharding, replicated
 from pdm_jax.systems import System
-from pdm_jax.types import Array, Cond, Params
+from pdm_jax.types import Array, Cond, Denoiser, Params
 
-# (params, raw data of a key, numbers of the samples [B], labels [B] int32 or None) -> images (B, H, W, C) uint8
-Generate = Callable[[Params, np.ndarray, np.ndarray, np.ndarray | None], Array]
+# (params, raw data of a key, numbers of the samples [B], labels [B] int32 or None, images (B, H, W, C) uint8 to start
+# from or None) -> images (B, H, W, C) uint8
+Generate = Callable[[Params, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None], Array]
 
 
-def make_generate(system: System, config: SampleConfig, mesh: Mesh) -> Generate:
+def make_generate(
+    system: System, config: SampleConfig, mesh: Mesh, *, steps: tuple[int, int] | None = None
+) -> Generate:
     """The whole sampling loop as one jitted function, its batch over the mesh.
 
-    An image depends on the parameters, the key, its number and its label only, not on the batch it is made in.
+    An image depends on the parameters, the key, its number, its label and the image it starts from only, not on the
+    batch it is made in.
+
+    Args:
+      system: the model.
+      config: `guidance` is w in uncond + w (cond - uncond): 1 is none, and where a paper writes
+        (1 + w) cond - w uncond its w is ours minus 1. It acts where guidance_from <= t < guidance_to.
+      mesh: of the devices.
+      steps: visits only those of `config.steps` with steps[0] <= t < steps[1], and ends with the x0 that is predicted
+        at the last of them. A range below the noisiest step starts from images with the noise of its first step.
+        None: all, from noise.
 
     Raises:
-      UserError: a setting of sampling that does not exist; guidance of an unconditional model.
+      UserError: a setting of sampling that does not exist; guidance of a model without labels, or of one that never
+        had to do without them; a range of steps in which none is visited.
     """
-    sampler = _make_sampler(config)
-    visited = timesteps(config.steps, system.process.num_steps)
-    if not np.isfinite(config.guidance):
-        raise UserError(f"guidance is {config.guidance}; expected a number, 1 is none")
-    if config.guidance != 1 and not system.num_classes:
-        raise UserError(f"guidance {config.guidance:g} needs a class-conditional model; use 1 (none)")
+    sampler, process = make_sampler(config), system.process
+    _check_guidance(system, config.guidance)
+    visited = _visited(config.steps, process.num_steps, steps)
+    from_noise = steps is None or steps[1] >= process.num_steps
+    last_alpha = config.last_alpha if steps is None else "one"
 
-    def run(params: Params, key: Array, indices: Array, labels: Array | None) -> Array:
+    def run(params: Params, key: Array, indices: Array, labels: Array | None, images: Array | None) -> Array:
+        if from_noise != (images is None):
+            raise UserError("a range of steps below the noisiest starts from images, any other from noise")
         keys = rng.sample_keys(jax.random.wrap_key_data(key), indices)
-        keys, labels = jax.lax.with_sharding_constraint((keys, labels), batch_sharding(mesh))
-        denoiser = system.denoiser(params)
-        if config.guidance == 1:
-            denoiser = clipped(denoiser, system.process, config.clip)
-        else:
-            denoiser = guided(denoiser, system.process, config.guidance, system.null, threshold=config.clip)
+        keys, labels, images = jax.lax.with_sharding_constraint((keys, labels, images), batch_sharding(mesh))
         z = rng.normal_each(rng.stream_each(keys, "initial"), system.image_shape)
-        samples = sample(
-            denoiser, system.process, sampler, visited, z, keys, Cond(label=labels), last_alpha=config.last_alpha
-        )
+        if not from_noise:
+            z = process.q_sample(to_float(images), int(visited[-1]), z)
+        denoiser = _wrapped(system.denoiser(params), system, config)
+        samples = sample(denoiser, process, sampler, visited, z, keys, Cond(label=labels), last_alpha=last_alpha)
         return to_uint8(samples.final)
 
     # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
     indices = np.arange(mesh.devices.size, dtype=np.int32)
     labels = indices * 0 if system.num_classes else None
-    jax.eval_shape(run, system.shapes, np.asarray(jax.random.key_data(jax.random.key(0))), indices, labels)
+    images = None if from_noise else np.zeros((len(indices), *system.image_shape), np.uint8)
+    jax.eval_shape(run, system.shapes, np.asarray(jax.random.key_data(jax.random.key(0))), indices, labels, images)
     return jax.jit(run, out_shardings=replicated(mesh))
 
 
@@ -69,6 +82,7 @@ def generate(
     *,
     batch_size: int,
     first: int = 0,
+    images: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields images `first` to num - 1 in batches (b, H, W, C) uint8; image i is the same for any batch size.
 
@@ -76,14 +90,30 @@ def generate(
       run: from `make_generate`.
       labels: [num], or None where the model is unconditional.
       batch_size: rounded up to a multiple of the devices; the last batch is filled up and cut back.
+      images: (num, H, W, C) uint8 to start from, where `run` visits a range of steps below the noisiest; else None.
     """
     devices = mesh.devices.size
     batch_size = -(-min(batch_size, num) // devices) * devices
     key = np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), "sample")))
     for start in range(first, num, batch_size):
         indices = np.arange(start, start + batch_size, dtype=np.int32)
-        chosen = None if labels is None else labels[np.minimum(indices, num - 1)].astype(np.int32)
-        yield np.asarray(run(params, key, indices, chosen))[: num - start]
+        rows = np.minimum(indices, num - 1)
+        chosen = None if labels is None else labels[rows].astype(np.int32)
+        given = None if images is None else images[rows]
+        yield np.asarray(run(params, key, indices, chosen, given))[: num - start]
+
+
+def make_sampler(config: SampleConfig) -> Sampler:
+    """The sampler of a config; raises `UserError` if there is none of that name."""
+    name, _, variance = config.sampler.partition("-")
+    if config.sampler == "ddim":
+        return ddim(config.eta)
+    if name == "ancestral" and variance in ("", "small", "large"):
+        return ancestral(variance or "learned")
+    raise UserError(
+        f"sampler is {config.sampler!r}; expected 'ancestral' (learned variance), 'ancestral-small', "
+        "'ancestral-large' or 'ddim'"
+    )
 
 
 def choose_labels(spec: str, num: int, num_classes: int) -> np.ndarray | None:
@@ -107,13 +137,42 @@ def choose_labels(spec: str, num: int, num_classes: int) -> np.ndarray | None:
     return np.resize(np.asarray(wanted, np.int32), num)
 
 
-def _make_sampler(config: SampleConfig):
-    name, _, variance = config.sampler.partition("-")
-    if config.sampler == "ddim":
-        return ddim(config.eta)
-    if name == "ancestral" and variance in ("", "small", "large"):
-        return ancestral(variance or "learned")
-    raise UserError(
-        f"sampler is {config.sampler!r}; expected 'ancestral' (learned variance), 'ancestral-small', "
-        "'ancestral-large' or 'ddim'"
+def _visited(spec: str, num_steps: int, steps: tuple[int, int] | None) -> np.ndarray:
+    visited = timesteps(spec, num_steps)
+    if steps is None:
+        return visited
+    inside = visited[(steps[0] <= visited) & (visited < steps[1])]
+    if not inside.size:
+        raise UserError(f"steps {spec!r} visit none of [{steps[0]}, {steps[1]}); set config.sample.steps to more")
+    return inside
+
+
+def _check_guidance(system: System, scale: float) -> None:
+    if not np.isfinite(scale):
+        raise UserError(f"guidance is {scale}; expected a number, 1 is none")
+    if scale == 1:
+        return
+    if not system.num_classes:
+        raise UserError(f"guidance {scale:g} needs a class-conditional model; use 1 (none)")
+    if not system.has_null:
+        raise UserError(
+            f"guidance {scale:g} needs a model that learned to do without labels; use 1 (none), or train with "
+            "config.loss.label_dropout above 0, such as 0.1"
+        )
+
+
+def _wrapped(denoiser: Denoiser, system: System, config: SampleConfig) -> Denoiser:
+    """The denoiser guided and clipped as the config says."""
+    threshold = named(config.clip, config.percentile)
+    if config.guidance == 1:
+        return clipped(denoiser, system.process, threshold, unclipped_last=config.unguided_last)
+    stop = system.process.num_steps if config.guidance_to is None else config.guidance_to
+    return guided(
+        denoiser,
+        system.process,
+        config.guidance,
+        system.null,
+        threshold=threshold,
+        unguided_last=config.unguided_last,
+        interval=(config.guidance_from, stop),
     )

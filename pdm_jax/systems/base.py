@@ -30,6 +30,7 @@ class System:
     losses: Mapping[str, Loss]  # one a group
     denoiser: Callable[[Params], Denoiser]  # call it while tracing
     null: Callable[[Cond], Cond]  # the condition of an unconditional prediction
+    has_null: bool  # whether training drops labels, so that `null` means something: guidance needs it
     process: Process
     image_shape: tuple[int, int, int]  # (H, W, C) of what is sampled
     num_classes: int  # 0 is unconditional

@@ -48,6 +48,7 @@ def make_system(config: Config) -> System:
         shapes={name: system.shapes for name, system in systems.items()},
         losses={},
         denoiser=denoiser,
+        has_null=all(system.has_null for system in systems.values()),
     )
 
 
@@ -74,6 +75,7 @@ def _make_single(config: Config) -> System:
         losses={_GROUP: _make_loss(config.loss, model.num_classes, process, denoiser)},
         denoiser=denoiser,
         null=null,
+        has_null=config.loss.label_dropout > 0,
         process=process,
         image_shape=(size, size, config.data.channels),
         num_classes=model.num_classes,

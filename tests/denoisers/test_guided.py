@@ -1,4 +1,4 @@
-"""Guidance: the formula, the doubled batch, and what stays conditional."""
+"""Guidance: the formula, the doubled batch, the interval, and what stays conditional."""
 
 import dataclasses
 
@@ -9,6 +9,7 @@ import pytest
 
 from pdm_jax.config import DiffusionConfig
 from pdm_jax.denoisers.guided import guided
+from pdm_jax.denoisers.split import split
 from pdm_jax.denoisers.thresholds import dynamic
 from pdm_jax.diffusion import ddim, make_process, sample, timesteps, to_prediction
 from pdm_jax.errors import UserError
@@ -73,8 +74,50 @@ def test_last_step(unguided_last):
     np.testing.assert_allclose(states[-1], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("threshold", ["none", "dynamic"])
+@pytest.mark.parametrize("t", [0, 299, 300, 699, 700, 999, [299, 300, 700]])
+def test_interval(t, threshold):
+    step = Step(t=jnp.array(t))
+    inside = (step.t >= 300) & (step.t < 700)
+    w = jnp.where(inside, 3.0, 1.0) * jnp.ones(3)
+    got = guided(by_label, PROCESS, 3.0, null, threshold=threshold, interval=(300, 700))(Z, step, COND)
+    expected = guided(by_label, PROCESS, w, null, threshold=threshold)(Z, step, COND)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_outside_the_interval_a_step_costs_one_evaluation():
+    seen = []
+
+    def counted(name):
+        def denoise(z_t, step, cond):
+            jax.debug.callback(lambda: seen.append((name, len(z_t))))
+            return by_label(z_t, step, cond)
+
+        return denoise
+
+    denoiser = split([counted("high"), counted("low")], [500])
+    run = jax.jit(lambda t: guided(denoiser, PROCESS, 3.0, null, interval=(300, 700))(Z, Step(t=t), COND))
+    for t in (900, 600, 400, 100):
+        jax.block_until_ready(run(jnp.int32(t)))
+    jax.effects_barrier()
+    assert seen == [("high", 3), ("high", 6), ("low", 6), ("low", 3)]
+
+
+def test_an_interval_of_all_steps_is_none():
+    def program(interval):
+        denoiser = guided(by_label, PROCESS, 3.0, null, interval=interval)
+        return str(jax.make_jaxpr(lambda t: denoiser(Z, Step(t=t), COND))(jnp.int32(3)))
+
+    assert program((0, 1000)) == program(None) != program((0, 999))
+    assert "cond[" in program((0, 999)) and "cond[" not in program(None)
+
+
 def test_mistakes():
     with pytest.raises(UserError, match=r"\['label'\].*\['label', 'code'\]"):
         guided(by_label, PROCESS, 2.0, dataclasses.replace(COND, code=jnp.zeros((3, 4))))(Z, Step(t=jnp.int32(3)), COND)
     with pytest.raises(UserError, match="none, static, dynamic"):
         guided(by_label, PROCESS, 2.0, null, threshold="hard")
+    for interval in [(700, 300), (300, 300), (-1, 300), (300, 1001)]:
+        with pytest.raises(UserError, match=r"guidance acts on .* expected 0 <= from < to <= 1000"):
+            guided(by_label, PROCESS, 2.0, null, interval=interval)

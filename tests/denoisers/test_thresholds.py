@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdm_jax.config import DiffusionConfig
-from pdm_jax.denoisers.thresholds import absolute_percentile, clipped, dynamic, none, static
+from pdm_jax.denoisers.thresholds import absolute_percentile, clipped, dynamic, named, none, static
 from pdm_jax.diffusion import make_process, to_prediction
 from pdm_jax.errors import UserError
 from pdm_jax.types import Cond, Step
@@ -57,6 +57,31 @@ def test_clipped_stays_consistent(threshold):
     np.testing.assert_allclose(PROCESS.q_sample(got.x0, step.t, got.eps), z_t, atol=1e-5)
     np.testing.assert_array_equal(got.variance, 0.25)
     assert clipped(denoise, PROCESS, "none") is denoise
+
+
+def test_the_last_step_may_be_left_alone():
+    z_t = _images(1)
+
+    def denoise(z_t, step, cond):
+        return to_prediction(3 * z_t, "x0", z_t, step.t, PROCESS)
+
+    for is_last, expected in [(False, jnp.clip(3 * z_t, -1, 1)), (True, 3 * z_t)]:
+        step = Step(t=jnp.int32(3), is_last=jnp.bool_(is_last))
+        got = clipped(denoise, PROCESS, "static", unclipped_last=True)(z_t, step, Cond())
+        np.testing.assert_array_equal(got.x0, expected)
+
+
+def test_the_percentile_of_a_name():
+    x = _images(0)
+    np.testing.assert_array_equal(named("dynamic", 60.0)(x), dynamic(60.0)(x))
+    assert np.any(named("dynamic", 60.0)(x) != named("dynamic")(x))
+    np.testing.assert_allclose(dynamic(100.0)(x), x / jnp.abs(x).max(axis=(1, 2, 3), keepdims=True), rtol=1e-6)
+
+
+@pytest.mark.parametrize("percentile", [0.0, -5.0, 100.5, float("nan")])
+def test_percentiles_that_do_not_exist(percentile):
+    with pytest.raises(UserError, match=f"is {percentile:g}; expected above 0 and at most 100"):
+        named("dynamic", percentile)
 
 
 def test_unknown_name():

@@ -64,7 +64,7 @@ def test_bits_per_dim():
     steps, keys = timesteps(20, 1000), jax.random.split(jax.random.key(3), 3)
 
     def denoise(z_t, step, cond):
-        assert step.t.shape == (3,)
+        assert step.t.shape == ()  # a split model computes one part
         return to_prediction(0.5 * z_t, "x0", z_t, step.t, PROCESS, jnp.full_like(z_t, 0.5))
 
     measure = jax.jit(lambda x0, keys: bits_per_dim(denoise, PROCESS, steps, x0, keys, Cond()))
@@ -76,7 +76,7 @@ def test_bits_per_dim():
     noises = jax.random.normal(jax.random.key(4), (20, *SHAPE))
     of_noises = jax.jit(lambda noises: bits_per_dim(denoise, PROCESS, steps, _pixels(0), None, Cond(), noises=noises))
     z_t = PROCESS.q_sample(_pixels(0), steps[-1], noises[0])
-    first = denoise(z_t, Step(t=jnp.full(3, steps[-1])), Cond())
+    first = denoise(z_t, Step(t=jnp.int32(steps[-1])), Cond())
     np.testing.assert_allclose(
         of_noises(noises).eps_mse[:, 0], jnp.mean((first.eps - noises[0]) ** 2, axis=(1, 2, 3)), rtol=1e-4
     )

@@ -1,8 +1,9 @@
-"""Generation: image i is the same in any batch; labels by name; what does not fit is refused."""
+"""Generation: image i is the same in any batch; guidance; ranges of steps; what does not fit is refused."""
 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
 from pdm_jax.systems import make_system
 from tests import tiny
+from tests.pipelines import formulas
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +29,10 @@ def params(system):
     return jax.tree.unflatten(tree, moved)
 
 
-def images(system, params, num, batch_size, labels, **settings):
+def images(system, params, num, batch_size, labels, *, steps_in=None, start=None, **settings):
     mesh = make_mesh(tiny.config().mesh)
-    run = make_generate(system, dataclasses.replace(tiny.config().sample, **settings), mesh)
-    return np.concatenate(list(generate(run, params, 0, num, labels, mesh, batch_size=batch_size)))
+    run = make_generate(system, dataclasses.replace(tiny.config().sample, **settings), mesh, steps=steps_in)
+    return np.concatenate(list(generate(run, params, 0, num, labels, mesh, batch_size=batch_size, images=start)))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
@@ -49,6 +51,56 @@ def test_guidance_of_one_is_none_and_more_changes_images(system, params):
     assert (plain != guided).any()
 
 
+def test_guidance_acts_in_its_interval_only(system, params):
+    labels = choose_labels("0", 8, 2)  # the steps are 0, 333, 666 and 999
+
+    def made(**settings):
+        return images(system, params, 8, 8, labels, clip="static", **settings)
+
+    guided = made(guidance=4.0)
+    np.testing.assert_array_equal(made(guidance=4.0, guidance_from=334, guidance_to=666), made())
+    np.testing.assert_array_equal(made(guidance=4.0, guidance_to=1000), guided)
+    assert (made(guidance=4.0, guidance_from=333) != guided).any()
+
+
+def test_the_percentile_and_the_last_step():
+    ramp = formulas.system(lambda z_t, t: jnp.broadcast_to(jnp.linspace(0, 4, 8)[None, :, None, None], z_t.shape))
+
+    def column(**settings):
+        return images(ramp, {}, 8, 8, None, clip="dynamic", **settings)[0, :, 0, 0]
+
+    np.testing.assert_array_equal(column(percentile=100.0), np.linspace(127.5, 255, 8).astype(np.uint8))
+    assert column(percentile=50.0)[4] == 255  # half of the pixels are cut
+    np.testing.assert_array_equal(column(percentile=100.0, unguided_last=True)[2:], 255)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral-large"])
+@pytest.mark.parametrize("last_alpha", ["one", "first"])
+@pytest.mark.parametrize("steps_in, last", [((500, 1000), 666), ((0, 500), 0), ((300, 600), 333), (None, 0)])
+def test_a_range_of_steps_ends_with_the_image_that_is_predicted_there(sampler, last_alpha, steps_in, last):
+    clock = formulas.system(lambda z_t, t: jnp.full_like(z_t, 1) * t.astype(jnp.float32) / 1000)
+    start = None if steps_in in (None, (500, 1000)) else np.zeros((8, 8, 8, 1), np.uint8)
+    got = images(clock, {}, 8, 8, None, steps_in=steps_in, start=start, sampler=sampler, last_alpha=last_alpha)
+    np.testing.assert_array_equal(got, int((last / 1000 + 1) * 127.5))
+
+
+def test_a_lower_range_starts_from_noised_images():
+    faint = formulas.system(lambda z_t, t: 0.1 * z_t, shape=(32, 32, 1))
+    grey = np.full((11, 32, 32, 1), 127, np.uint8)
+    noised = images(faint, {}, 11, 8, None, steps_in=(300, 600), start=grey)
+    assert noised.std() / 12.75 == pytest.approx(formulas.PROCESS.sigma[333], rel=0.02)
+    truth = formulas.system(lambda z_t, t: z_t)
+    pictures = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 1)).astype(np.uint8)
+    got = images(truth, {}, 11, 8, None, steps_in=(0, 1), start=pictures)
+    assert np.abs(got.astype(int) - pictures).max() <= 8  # t = 0 has a noise of 0.01
+    np.testing.assert_array_equal(got[:5], images(truth, {}, 5, 8, None, steps_in=(0, 1), start=pictures[:5]))
+
+
+def test_a_range_that_no_step_visits_is_refused():
+    with pytest.raises(UserError, match=r"steps '4' visit none of \[100, 200\)"):
+        images(formulas.system(lambda z_t, t: z_t), {}, 8, 8, None, steps_in=(100, 200))
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -56,6 +108,9 @@ def test_guidance_of_one_is_none_and_more_changes_images(system, params):
         ({"steps": "ddim37"}, "nearest that do"),
         ({"eta": 2.0}, "eta is 2.0"),
         ({"clip": "hard"}, "'hard'"),
+        ({"percentile": 101.0}, "percentile of dynamic thresholding is 101"),
+        ({"guidance": 2.0, "guidance_from": 500, "guidance_to": 300}, r"steps \[500, 300\); expected 0 <= from < to"),
+        ({"guidance": float("inf")}, "guidance is inf"),
     ],
 )
 def test_settings_that_do_not_exist_are_named(system, params, settings, message):
@@ -81,3 +136,18 @@ def test_an_unconditional_model_cannot_be_guided():
         make_generate(
             unconditional, dataclasses.replace(tiny.config().sample, guidance=2.0), make_mesh(tiny.config().mesh)
         )
+
+
+@pytest.mark.parametrize("steps_in, start", [((0, 500), None), (None, np.zeros((8, 8, 8, 1), np.uint8))])
+def test_images_go_with_a_lower_range_of_steps(steps_in, start):
+    with pytest.raises(UserError, match="starts from images, any other from noise"):
+        images(formulas.system(lambda z_t, t: z_t), {}, 8, 8, None, steps_in=steps_in, start=start)
+
+
+def test_a_model_that_never_dropped_labels_cannot_be_guided():
+    for config in (
+        tiny.config(loss={"label_dropout": 0.0}),
+        tiny.config(split={"boundaries": 500, "parts": [{"loss": {"label_dropout": 0.0}}, {}]}),
+    ):
+        with pytest.raises(UserError, match=r"guidance 2 needs .* config.loss.label_dropout above 0"):
+            make_generate(make_system(config), dataclasses.replace(config.sample, guidance=2.0), make_mesh(config.mesh))
