@@ -44,8 +44,8 @@ def guided(
       UserError: there is no such interval or threshold, or, when called, the null condition has other fields than
         the condition.
     """
-    everywhere = interval is None or tuple(interval) == (0, process.num_steps)
-    start, stop = (0, process.num_steps) if everywhere else interval
+    start, stop = interval or (0, process.num_steps)
+    everywhere = (start, stop) == (0, process.num_steps)
     if not 0 <= start < stop <= process.num_steps:
         raise UserError(f"guidance acts on the steps [{start}, {stop}); expected 0 <= from < to <= {process.num_steps}")
 
@@ -63,12 +63,12 @@ def guided(
 
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
         acts = (start <= step.t) & (step.t < stop)
+        if unguided_last and step.is_last is not None:
+            acts &= ~step.is_last
         if everywhere or jnp.ndim(step.t):
             x0, conditional = guide(z_t, step, cond)
         else:
             x0, conditional = jax.lax.cond(acts, guide, leave, z_t, step, cond)
-        if unguided_last and step.is_last is not None:
-            acts &= ~step.is_last
         x0 = jnp.where(_over_images(acts, z_t), x0, conditional.x0)
         return to_prediction(x0, "x0", z_t, step.t, process, conditional.variance)
 
