@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # accelerators are left to the processes that train
+    from pdm_jax.checkpoints.failures import disk_errors
     from pdm_jax.cli.sweep_points import claim, make_points, read_axes
     from pdm_jax.cli.sweep_runs import Runs
 
@@ -58,22 +59,23 @@ def run(args: argparse.Namespace) -> int:
     axes = read_axes(args.patch_sizes, args.grid)
     points = make_points(args.config, args.overrides, axes, workdir)
     _check_evaluation(args, points)
-    runs = Runs([f"--config={args.config}", *args.overrides], _evaluation(args, workdir))
+    runs = Runs([f"--config={args.config}", *args.overrides], _evaluation(args), workdir / "cache")
     if args.report and not workdir.is_dir():
         raise UserError(f"there is no sweep in {workdir}; run it without --report")
     claim(workdir, load_config(args.config, args.overrides), axes)
     if args.print:
         print("\n".join(map(runs.shell, points)))
         return 0
-    failed = [] if args.report else _run_all(runs, points)
-    _report(workdir, points, args.metrics.split(",")[0])
+    with disk_errors(workdir):
+        failed = [] if args.report else _run_all(runs, points)
+        _report(workdir, points, args.metrics.split(",")[0])
     return 1 if failed else 0
 
 
-def _evaluation(args: argparse.Namespace, workdir: Path) -> list[str]:
-    """The arguments of `pdm eval`: one cache, so that all points are judged by one network."""
+def _evaluation(args: argparse.Namespace) -> list[str]:
+    """The arguments of `pdm eval`."""
     given = {"num": args.num, "metrics": args.metrics, "features": args.features, "steps": args.steps}
-    given |= {"batch-size": args.batch_size, "cache": workdir / "cache"}
+    given["batch-size"] = args.batch_size
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 
@@ -81,10 +83,18 @@ def _check_evaluation(args: argparse.Namespace, points: Sequence[Point]) -> None
     """Refuses before any training what would end the evaluation after it."""
     from pdm_jax.diffusion import timesteps
     from pdm_jax.evaluation.demand import DISTRIBUTION, Demand
+    from pdm_jax.evaluation.judges import open_judges
 
     demand = Demand(tuple(args.metrics.split(",")))
     if wrong := [name for name in demand.metrics if name not in DISTRIBUTION]:
-        raise UserError(f"{wrong[0]} compares pairs of images; the metrics of a sweep are {', '.join(DISTRIBUTION)}")
+        raise UserError(f"{wrong[0]} is no metric of a sweep; those are {', '.join(DISTRIBUTION)}")
+    if args.features != "local":
+        judges = open_judges(
+            demand, features=args.features, resize="clean", perceptual="", clip=None, make_local=lambda: None
+        )
+        demand.outputs(judges.features)
+    elif "sfid" in demand.metrics:
+        raise UserError("sfid needs Inception's features; drop it from --metrics or give --features=inception:FILE")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}; expected at least 1")
     for point in points:

@@ -47,8 +47,8 @@ def read_axes(patch_sizes: str, grids: Sequence[str]) -> dict[str, list[str]]:
     """
     axes = {"model.patch_size": _values("--patch-sizes", patch_sizes)}
     for grid in grids:
-        key, _, values = grid.partition("=")
-        if not re.fullmatch(r"\w+(\.\w+)*", key):
+        key, equals, values = grid.partition("=")
+        if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
             raise UserError(f"--grid is {grid!r}; expected GROUP.KEY=A,B such as optimizer.learning_rate=1e-4,3e-4")
         if key in axes:
             raise UserError(f"{key} is swept twice; give all its values at once")

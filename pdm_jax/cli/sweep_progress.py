@@ -37,6 +37,11 @@ class Progress:
         return ", ".join(f"{part} {step}".strip() for part, step in self.steps.items())
 
     @property
+    def position(self) -> str:
+        """The steps beside what they are to become: `500 of 1000`."""
+        return ", ".join(f"{part} {step} of {self._goals[part]}".strip() for part, step in self.steps.items())
+
+    @property
     def is_trained(self) -> bool:
         """Whether all parts have got to their ends."""
         return all(self.steps[part] >= goal for part, goal in self._goals.items())
@@ -72,13 +77,12 @@ class Progress:
         if not any(self.steps.values()):
             return "not begun"
         if not self.is_trained:
-            goals = ", ".join(str(goal) for goal in self._goals.values())
-            return f"trained to {self.step} of {goals}"
+            return f"trained to {self.position}"
         return "done" if self.evaluation.get("step") == self.step else "not evaluated"
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """How the last run of a point ended: what was `asked` for and its `error`; {} if it never ended."""
+    """How the last run of a point ended: what was `asked` for and its `error`; {} if it has not ended."""
     path = folder / _NOTE
     return json.loads(path.read_text()) if path.exists() else {}
 

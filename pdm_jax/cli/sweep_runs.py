@@ -19,23 +19,30 @@ from pdm_jax.cli.sweep_progress import Progress, read_note, write_note
 from pdm_jax.config import to_dict
 from pdm_jax.errors import UserError
 
-_LOOK_EVERY = 1.0  # seconds between two looks at a child
+_LOOK_EVERY = 5.0  # seconds between two looks at a child
+_PDM = (sys.executable, "-m", "pdm_jax.cli")
 _ERROR = re.compile(r"pdm: (.+)|([\w.]*(?:Error|Exception)\b.*)")
 
 
 class Runs:
     """How the points of a sweep are run."""
 
-    def __init__(self, config: Sequence[str], evaluation: Sequence[str]):
-        """Args are those of `pdm train` that name the config, and those of `pdm eval`, without the point's own."""
-        self._config, self._evaluation = list(config), list(evaluation)
+    def __init__(self, config: Sequence[str], evaluation: Sequence[str], cache: Path):
+        """What the points have in common.
+
+        Args:
+          config: arguments of `pdm train` that name it.
+          evaluation: arguments of `pdm eval`.
+          cache: of the evaluations: one, so that one network judges all points.
+        """
+        self._config, self._evaluation, self._cache = list(config), list(evaluation), cache
 
     def commands(self, point: Point) -> dict[str, list[str]]:
         """The arguments of `pdm` that train and evaluate a point."""
         workdir = f"--workdir={point.folder}"
         return {
             "train": ["train", *self._config, *point.settings, workdir],
-            "eval": ["eval", workdir, *self._evaluation],
+            "eval": ["eval", workdir, *self._evaluation, f"--cache={self._cache}"],
         }
 
     def shell(self, point: Point) -> str:
@@ -54,10 +61,11 @@ class Runs:
           KeyboardInterrupt: the user asked to stop; the point can be resumed.
         """
         point.folder.mkdir(exist_ok=True)
+        write_note(point.folder, {})  # an error of the last run is out of date
         for name, arguments in self.commands(point).items():
             error = children.run(arguments, point.folder / f"{name}.log", lambda name=name: show(_where(point, name)))
             if error is None and not Progress(point).is_trained:
-                error = f"stopped at step {Progress(point).step}"
+                error = f"stopped at step {Progress(point).position}"
             if error is not None:
                 error = f"{name}: {error}"
                 break
@@ -96,7 +104,7 @@ class Children:
           UserError: another process writes this log.
           KeyboardInterrupt: the user asked to stop, and the child has ended.
         """
-        command = [sys.executable, "-m", "pdm_jax.cli", *arguments]
+        command = [*_PDM, *arguments]
         with log.open("ab") as out:
             _lock(out)
             start = out.tell()
@@ -124,8 +132,8 @@ class Children:
 
 
 def _where(point: Point, command: str) -> str:
-    """`patch_size=2: train, step 120`."""
-    return f"{point.name}: {command}" + (f", step {Progress(point).step}" if command == "train" else "")
+    """`patch_size=2: train, step 120 of 1000`."""
+    return f"{point.name}: {command}" + (f", step {Progress(point).position}" if command == "train" else "")
 
 
 def _lock(log: IO) -> None:
