@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pdm_jax.cli.sweep_points import Point
     from pdm_jax.cli.sweep_runs import Runs
 
+_METRICS = "fid,precision,recall"
+
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
@@ -28,7 +30,7 @@ def add_parser(subparsers) -> None:
     )
     add_config_arguments(parser)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the sweep; made where there is none")
-    parser.add_argument("--patch-sizes", required=True, metavar="P,P", help="such as 2,4,8; (8,2) is one for each part")
+    parser.add_argument("--patch-sizes", required=True, metavar="P,P", help="such as 2,4,8; [8,2] is one for each part")
     parser.add_argument(
         "--grid", nargs="+", action="extend", default=[], metavar="KEY=A,B", help="optimizer.learning_rate=1e-4,3e-4"
     )
@@ -37,7 +39,7 @@ def add_parser(subparsers) -> None:
     only.add_argument("--report", action="store_true", help="make the table and the plot of what is there, and end")
     evaluation = parser.add_argument_group("evaluation, as of pdm eval")
     evaluation.add_argument("--num", type=int, help="images a point (default: config.eval.num)")
-    evaluation.add_argument("--metrics", default="fid,precision,recall", help="the plot shows the first")
+    evaluation.add_argument("--metrics", default=_METRICS, help=f"the plot shows the first (default: {_METRICS})")
     evaluation.add_argument("--features", default="local", help="local, inception:FILE or vgg16:FILE (default: local)")
     evaluation.add_argument("--steps", help="of sampling (default: config.sample.steps)")
     evaluation.add_argument("--batch-size", type=int, default=64, help="images sampled at once (default: 64)")
@@ -48,11 +50,11 @@ def run(args: argparse.Namespace) -> int:
     """Runs, prints or reports a sweep; returns the exit status."""
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # accelerators are left to the processes that train
     from pdm_jax.checkpoints.failures import disk_errors
     from pdm_jax.cli.sweep_points import claim, make_points, read_axes
     from pdm_jax.cli.sweep_runs import Runs
 
+    jax.config.update("jax_platforms", "cpu")  # accelerators are left to the processes that train
     if "://" in args.workdir:
         raise UserError(f"--workdir is {args.workdir}; a sweep keeps logs and tables in a folder of a disk")
     workdir = Path(args.workdir).expanduser()

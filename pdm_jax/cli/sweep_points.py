@@ -39,7 +39,7 @@ def read_axes(patch_sizes: str, grids: Sequence[str]) -> dict[str, list[str]]:
     """What is swept: texts of values by config key.
 
     Args:
-      patch_sizes: such as "2,4,8"; "4,(8,2)" has a size for each part of a split model.
+      patch_sizes: such as "2,4,8"; "4,[8,2]" has a size for each part of a split model.
       grids: such as "optimizer.learning_rate=1e-4,3e-4".
 
     Raises:

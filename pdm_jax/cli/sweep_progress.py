@@ -13,7 +13,7 @@ from pdm_jax.systems import parts_of
 
 _NOTE = "status.json"
 _SPEED = "images_per_s"
-_SAME_SPEED = ("images", "step", "params", "sampler", "steps", "guidance")  # facts that speed of sampling depends on
+_SAME_SPEED = ("step", "params", "sampler", "steps", "guidance")  # facts that speed of sampling depends on
 
 
 class Progress:

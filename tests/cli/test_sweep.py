@@ -177,7 +177,7 @@ def test_why_a_process_failed(sweep, stand_in, tmp_path, end, error):
 
 
 def test_commands_for_a_scheduler(sweep, stand_in):
-    asked = ["--patch-sizes=2,(1,2)", "--config.split.boundaries=500", "--num=70", "--steps=3"]
+    asked = ["--patch-sizes=2,[1,2]", "--config.split.boundaries=500", "--num=70", "--steps=3"]
     status, out, _ = sweep(*asked, "--print")
     lines = out.splitlines()
     assert status == 0 and len(lines) == 2 and calls(stand_in) == []
