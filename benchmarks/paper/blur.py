@@ -45,7 +45,10 @@ def run(lab: Lab, out: Path) -> list[Row]:
     sheet(
         out / "blur_images.png",
         f"Reconstructions as t increases ({lab.title})",
-        {"x*": [stars[t][0] for t in _SHOWN], "x0_hat": [guesses[t][0] for t in _SHOWN]},
-        [f"t = {t}" for t in _SHOWN],
+        {
+            "x* (training set)": [x0[0], *(stars[t][0] for t in _SHOWN)],
+            "x0_hat (P = 2)": [held_out[0], *(guesses[t][0] for t in _SHOWN)],
+        },
+        ["x0", *(f"t = {t}" for t in _SHOWN)],
     )
     return rows

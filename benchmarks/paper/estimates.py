@@ -22,7 +22,7 @@ def run(lab: Lab, out: Path) -> list[Row]:
     eps as ADM does, the other one the paper's loss. (The paper's eps-network is ADM itself, P = 1.) z_t are of
     training images. RMSE is over pixels in [-1, 1]; `fine detail` is the power of waves shorter than 8 pixels.
     """
-    networks = {"x0_hat of eps": lab.train(4, "eps", "mse", lab.scale.num_steps), "x0_hat of x0": lab.network(4)}
+    networks = {"eps-network": lab.train(4, "eps", "mse", lab.scale.num_steps), "x0-network": lab.network(4)}
     system, images = lab.network(4).system, np.asarray(lab.images, np.float64) / 127.5 - 1
     x0, z_t = noisy(system, lab.images[:_IMAGES], _T)
     star = optimal_x0(posterior(z_t, _T, images, system.process), images)
@@ -30,7 +30,7 @@ def run(lab: Lab, out: Path) -> list[Row]:
     shown = {"z_t": z_t, **found, "x0": x0}
     sheet(
         out / "estimates.png",
-        f"Estimates of x0 at t = {_T} ({lab.title})",
+        f"Estimates of x0 at t = {_T}, P = 4 ({lab.title})",
         {name: np.asarray(array)[:_SHOWN] for name, array in shown.items()},
         [""] * _SHOWN,
     )

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -100,18 +100,18 @@ class Lab:
         system, optimizer = make_system(config), make_optimizer(config.optimizer)
         plan = plan_state(system, optimizer, config.ema, self.mesh)
         step = make_train_step(system, optimizer, config, self.mesh, plan)
-        state, losses = plan.init(jax.random.key(SEED)), []
+        state, losses, done = plan.init(jax.random.key(SEED)), [], []
         with contextlib.closing(iter(ArrayDataset(self.images, None, self.scale.batch_size, SEED))) as batches:
-            for _ in _timed(bar := tqdm(range(num_steps), f"P={patch_size} {prediction} {loss}"), times := []):
+            for _ in tqdm(range(num_steps), f"P={patch_size} {prediction} {loss}"):
                 state, metrics = step(state, put(next(batches), self.mesh))
                 losses.append(float(metrics["loss"]))
-            bar.close()
+                done.append(time.perf_counter())
         return Trained(
             system,
             params := state.ema,
             np.array(losses),
             jax.jit(lambda z_t, t: system.denoiser(params)(z_t, Step(t=t), Cond()).x0),
-            self.scale.batch_size / float(np.median(times[1:])),
+            self.scale.batch_size / float(np.median(np.diff(done))),
         )
 
 
@@ -150,11 +150,3 @@ def _read(source: str, scale: Scale) -> tuple[np.ndarray, np.ndarray | None]:
         for name in ("image", "label")
     )
     return images, labels
-
-
-def _timed(steps, times: list[float]) -> Iterator[int]:
-    """Passes steps on and notes the seconds that each took."""
-    for i in steps:
-        start = time.perf_counter()
-        yield i
-        times.append(time.perf_counter() - start)

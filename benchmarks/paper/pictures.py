@@ -29,11 +29,11 @@ def sheet(path: Path, title: str, rows: Mapping[str, np.ndarray], columns: Seque
     figure = Figure(figsize=(1.1 * len(columns) + 1.2, 1.1 * len(rows) + 0.7), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes, column in zip(grid[0], columns, strict=True):
+        axes.set_title(column, fontsize=9)
     for line, (name, images) in zip(grid, rows.items(), strict=True):
-        for axes, column, image in zip(line, columns, images, strict=True):
+        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+        for axes, image in zip(line, images, strict=True):
             axes.imshow(np.clip((np.asarray(image) + 1) / 2, 0, 1), interpolation="nearest")
             axes.set(xticks=[], yticks=[])
-            if line is grid[0]:
-                axes.set_title(column, fontsize=9)
-        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     figure.savefig(path, dpi=130)

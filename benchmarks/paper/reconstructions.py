@@ -37,7 +37,7 @@ def run(lab: Lab, out: Path) -> list[Row]:
         out / "reconstructions.png",
         f"Draws from q(x | z_t) at t = {t} ({lab.title})",
         {name: [*start, *draws[name], means[name]] for name in draws},
-        ["z_t", "x0", *[f"draw {i + 1}" for i in range(_DRAWS)], "mean: x*, x0_hat"],
+        ["z_t", "x0", *[f"draw {i + 1}" for i in range(_DRAWS)], "mean"],
     )
     return [
         {
