@@ -20,7 +20,7 @@ def chart(path: Path, title: str, x: str, y: str) -> Iterator[Axes]:
     axes.grid(alpha=0.3)
     yield axes
     if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=130)
 
 

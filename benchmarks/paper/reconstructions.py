@@ -17,20 +17,20 @@ from pdm_jax.diffusion import ancestral, sample
 from pdm_jax.types import Array, Cond
 
 _DRAWS = 5
-_STRIDE = 20
+_POSTERIOR = 50  # images that the posterior is to hold: with few, all draws look alike
+_STRIDE = 20  # steps between the t that are tried and sampled
 
 
 def run(lab: Lab, out: Path) -> list[Row]:
     """Draws from q(x | z_t): of the training set in closed form, and of a P = 2 network by its sampler (figure 1b).
 
-    t is the first multiple of 20 where the posterior of the set holds at least as many images as are drawn. `fine
-    detail` is the power of waves shorter than 8 pixels: that of the mean is below that of each draw.
+    t is the first multiple of 20 where the posterior of the set holds 50 images. `fine detail` is the power of waves
+    shorter than 8 pixels: the mean has less than the draws. The mean of the network's draws is its x0_hat.
     """
     network, images = lab.network(2), np.asarray(lab.images, np.float64) / 127.5 - 1
     t, z_t, weights = _first_uncertain(lab, network, images)
     chosen = np.random.default_rng(SEED).choice(len(images), _DRAWS, p=weights[0])
-    sampled = _samples(network, z_t, t)
-    draws = {"training set": images[chosen], "network": np.asarray(sampled)}
+    draws = {"training set": images[chosen], "network": np.asarray(_samples(network, z_t, t))}
     means = {"training set": optimal_x0(weights, images)[0], "network": np.asarray(network.x0(z_t, t))[0]}
     start = (np.asarray(z_t)[0], images[0])
     sheet(
@@ -56,7 +56,7 @@ def _first_uncertain(lab: Lab, network: Trained, images: np.ndarray) -> tuple[in
     for t in range(0, network.system.process.num_steps, _STRIDE):
         _, z_t = noisy(network.system, lab.images[:1], t)
         weights = posterior(z_t, t, images, network.system.process)
-        if effective_number(weights)[0] >= _DRAWS:
+        if effective_number(weights)[0] >= _POSTERIOR:
             break
     return t, z_t, weights
 
