@@ -1,9 +1,9 @@
 """How well the quickstart draws digits: an SVC trained on the real ones reads samples made for known labels.
 
-  python benchmarks/quickstart.py [--workdir runs/quickstart] [--num 500] [--out quickstart.json]
+  python benchmarks/quickstart.py [--workdir runs/quickstart] [--num 500] [--out quickstart.json] [flags of pdm sample]
 
-The samples are `pdm sample`'s defaults (50 DDIM steps, no guidance), scaled to the digits' own 8x8. The rate at which
-the SVC reads real digits that it was not trained on bounds what can be reached.
+The samples are those of the run's config.sample, or of flags like --guidance=1, scaled to the digits' own 8x8. The rate
+at which the SVC reads real digits that it was not trained on bounds what can be reached.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3, help="how many times, with other noise")
     parser.add_argument("--out", help="a JSON file")
-    args = parser.parse_args()
+    args, flags = parser.parse_known_args()
     digits = load_digits()
     known, held_out, labels, held_out_labels = train_test_split(digits.data, digits.target, random_state=0)
     classifier = SVC(gamma=0.001, C=10).fit(known, labels)
     rows = [{"what": "real held-out digits", "read as asked": classifier.score(held_out, held_out_labels)}]
     for seed in range(args.seeds):
-        images, wanted, seconds = sample(args.workdir, args.num, seed)
+        images, wanted, seconds = sample(args.workdir, args.num, seed, flags)
         read = classifier.predict(images)
         worst = min(range(10), key=lambda k: np.mean(read[wanted == k] == k))
         rows.append(
@@ -53,11 +53,11 @@ def main() -> None:
     report("quickstart", rows, args.out)
 
 
-def sample(workdir: str, num: int, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+def sample(workdir: str, num: int, seed: int, flags: list[str]) -> tuple[np.ndarray, np.ndarray, float]:
     """Samples [num, 64] in the digits' range 0 to 16, their labels, and the seconds it took to compile and run."""
     with tempfile.TemporaryDirectory() as folder:
         out, start = f"{folder}/samples.npz", time.perf_counter()
-        status = pdm(["sample", f"--workdir={workdir}", f"--num={num}", f"--seed={seed}", f"--out={out}"])
+        status = pdm(["sample", f"--workdir={workdir}", f"--num={num}", f"--seed={seed}", f"--out={out}", *flags])
         if status:
             raise SystemExit(status)
         seconds = time.perf_counter() - start
@@ -68,12 +68,15 @@ def sample(workdir: str, num: int, seed: int) -> tuple[np.ndarray, np.ndarray, f
 
 
 def training(workdir: Path) -> list[dict]:
-    """The last report of the run's training."""
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    speed = float(np.median([row["images_per_s"] for row in rows if "images_per_s" in row]))
-    what = f"training, step {rows[-1]['step']}, loss {rows[-1]['loss']:.2f}"
-    return [{"what": what, "read as asked": None, "worst digit": "", "images/s": speed}]
+    """The last report of the training of each part of the run's model."""
+    found = []
+    for path in sorted(workdir.glob("**/metrics.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        speed = float(np.median([row["images_per_s"] for row in rows if "images_per_s" in row]))
+        name = f"training {path.parent.name}" if path.parent != workdir else "training"
+        what = f"{name}, step {rows[-1]['step']}, loss {rows[-1]['loss']:.2f}"
+        found.append({"what": what, "read as asked": None, "worst digit": "", "images/s": speed})
+    return found
 
 
 if __name__ == "__main__":

@@ -44,6 +44,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--perceptual", default="local", help="for lpips: local, or alex|vgg:BACKBONE,HEADS")
     parser.add_argument("--clip-model", metavar="DIR", help="for clip: a folder as Hugging Face publishes CLIP")
     parser.add_argument("--prompts", metavar="FILE", help="for clip: one line an image")
+    parser.add_argument(
+        "--nll", action="store_true", help="instead: bits a dimension of real images under the run's model"
+    )
     parser.add_argument("--confidence", action="store_true", help="95%% interval of FID and sFID")
     parser.add_argument("--extrapolate", action="store_true", help="FID and sFID at infinitely many images")
     parser.add_argument("--manifold-num", type=int, default=10_000, help="real images of precision, recall and KID")
@@ -74,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     from pdm_jax.evaluation.judges import local_network, open_judges
     from pdm_jax.evaluation.results import write_results
 
+    if args.nll:
+        return _run_nll(args)
     start, cache = time.perf_counter(), _cache(args.cache)
     demand = Demand(
         tuple(args.metrics.split(",")),
@@ -83,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     )
     sides = _of_run(args) if args.workdir else _of_any(args)
     real, statistics = open_reference(sides.reference, **sides.settings)
+    demand.check_num(sides.num, None if real is None else len(real))
 
     def make_local():
         if real is None:
@@ -98,7 +104,6 @@ def run(args: argparse.Namespace) -> int:
         make_local=make_local,
     )
     prompts = None if args.prompts is None else _lines(args.prompts)
-    demand.check_num(sides.num, None if real is None else len(real))
     scores, found = evaluate(
         demand,
         judges,
@@ -121,28 +126,19 @@ def run(args: argparse.Namespace) -> int:
 def _of_run(args: argparse.Namespace) -> _Sides:
     """A run's images beside its data."""
     from pdm_jax.cli.sampling import open_sampling
-    from pdm_jax.config import to_dict
     from pdm_jax.evaluation.generated import GeneratedFolder, fill
     from pdm_jax.evaluation.image_sets import ImageSet
 
     if args.size is not None:
         raise UserError("--size belongs to --images; a run's images have the size it was trained at")
-    sampling = open_sampling(args)
+    sampling, out = open_sampling(args), _out_of_run(args)
     config, data = sampling.config, sampling.config.data
     num = config.eval.num if args.num is None else args.num
     if num < 1:
         raise UserError(f"--num is {num}; expected at least 1")
-    if "://" in args.workdir and not args.out:
-        raise UserError(f"{args.workdir} is no folder of a disk; give --out, one that all hosts can read")
-    out = Path(args.out or Path(args.workdir) / "eval").expanduser()
-    facts = {
+    facts = sampling.facts | {
         "images": args.workdir,
-        "config": digest(to_dict(config)),
-        "step": sampling.model.step,
-        "params": args.weights,
-        "seed": args.seed,
         "labels": args.labels,
-        "sampler": sampling.sampling.sampler,
         "steps": sampling.sampling.steps,
         "guidance": sampling.sampling.guidance,
         "images_per_s": None,  # of generating, once it is known
@@ -163,6 +159,31 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         out=out,
         facts=facts,
     )
+
+
+def _run_nll(args: argparse.Namespace) -> int:
+    """Measures the likelihood; returns the exit status."""
+    if args.workdir is None:
+        raise UserError("--nll is of a run's model and needs --workdir")
+    import jax
+
+    from pdm_jax.cli.nll import measure_nll
+    from pdm_jax.cli.sampling import open_sampling
+    from pdm_jax.evaluation.results import write_results
+
+    sampling, out = open_sampling(args), _out_of_run(args)
+    scores, found = measure_nll(args, sampling, _bar)
+    if jax.process_index() == 0:
+        path = write_results(out, {"images": args.workdir, **sampling.facts, **found}, scores)
+        print(f"nll  {scores['nll']:.4f} bits a dimension, standard error {scores['nll_error']:.4f}")
+        print(f"{path}: {found['num']} images of {found['reference']}, {found['steps']} steps, {found['seconds']} s")
+    return 0
+
+
+def _out_of_run(args: argparse.Namespace) -> Path:
+    if "://" in args.workdir and not args.out:
+        raise UserError(f"{args.workdir} is no folder of a disk; give --out, one that all hosts can read")
+    return Path(args.out or Path(args.workdir) / "eval").expanduser()
 
 
 def _of_any(args: argparse.Namespace) -> _Sides:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from pdm_jax.cli.sampling_flags import SETTINGS
-from pdm_jax.config import Config, MeshConfig, SampleConfig
+from pdm_jax.cli.sampling_flags import SETTINGS, digest
+from pdm_jax.config import Config, MeshConfig, SampleConfig, to_dict
 from pdm_jax.diffusion import timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
@@ -35,6 +35,17 @@ class Sampling:
     def config(self) -> Config:
         """Of the run."""
         return self.model.config
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tables say of the weights and the sampler."""
+        return {
+            "config": digest(to_dict(self.config)),
+            "step": self.model.step,
+            "params": self._args.weights,
+            "seed": self._args.seed,
+            "sampler": self.sampling.sampler,
+        }
 
     @property
     def num_steps(self) -> int:

@@ -57,6 +57,7 @@ class ImageSet:
             raise UserError(f"{spec} has {have} images, {num} were asked for; ask for fewer or give a larger set")
         self._places = np.arange(num or have) * (have if spread else num or have) // (num or have)
         self.name, self._split = spec, split
+        self.num_classes = len(self._source.class_names)  # 0 when unlabelled
         self.revision = checksum([self._source.revision, f"{size} {channels} {num} {spread}"])
         self.image_shape = self._read(0)["image"].shape  # (H, W, C)
 

@@ -15,7 +15,9 @@ from tests import tiny
 
 ROOT = Path(__file__).parents[2]
 SMOKE = f"{ROOT}/configs/quickstart.py:smoke"
-SETTINGS = ["--config.data.image_size=4", "--config.sample.steps=4"]
+SETTINGS = [
+    *("--config.data.image_size=4", "--config.sample.steps=4", "--config.sample.guidance=1", "--config.split.snr=()"),
+]
 
 
 @pytest.fixture

@@ -1,14 +1,15 @@
 """`pdm sample`: the three forms of output, images that depend on seed, label and settings only, and mistakes."""
 
-import sys
+import dataclasses
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pdm_jax.cli import sampling
+from pdm_jax.cli.sampling_flags import SETTINGS
 from pdm_jax.config import SampleConfig
 from pdm_jax.errors import UserError
-from pdm_jax.pipelines import make_generate
 
 
 @pytest.fixture
@@ -76,13 +77,16 @@ def test_every_setting_of_sampling_has_a_flag(refused, workdir, monkeypatch, tmp
     def stop(system, config, mesh):
         raise UserError(repr(config))
 
-    monkeypatch.setattr(sys.modules[make_generate.__module__], "make_generate", stop)
+    monkeypatch.setattr(sampling, "make_generate", stop)
     line = refused(
         *("sample", f"--workdir={workdir}", f"--out={tmp_path}/x.png", "--sampler=ancestral", "--steps=9,9"),
-        *("--eta=0.5", "--last-alpha=first", "--clip=dynamic", "--guidance=2"),
+        *("--eta=0.5", "--last-alpha=first", "--clip=dynamic", "--percentile=90", "--guidance=2"),
+        *("--guidance-from=100", "--guidance-to=900", "--unguided-last"),
     )
-    wanted = SampleConfig("ancestral", "9,9", eta=0.5, last_alpha="first", clip="dynamic", guidance=2.0)
+    wanted = SampleConfig("ancestral", "9,9", eta=0.5, last_alpha="first", clip="dynamic", percentile=90.0)
+    wanted = dataclasses.replace(wanted, guidance=2.0, guidance_from=100, guidance_to=900, unguided_last=True)
     assert line == f"pdm: {wanted!r}\n"
+    assert {field.name for field in dataclasses.fields(SampleConfig)} == set(SETTINGS)
     assert repr(SampleConfig(sampler="ddim", steps="4")) in refused("sample", f"--workdir={workdir}")  # the run's own
 
 
@@ -101,6 +105,8 @@ def test_every_setting_of_sampling_has_a_flag(refused, workdir, monkeypatch, tmp
         (["--num=0"], "--num is 0; expected at least 1"),
         (["--batch-size=0"], "--batch-size must be at least 1"),
         (["--step=3"], "has no checkpoint 3; it has: 2, 4"),
+        (["--percentile=0", "--clip=dynamic"], "percentile"),
+        (["--guidance-from=9", "--guidance-to=5", "--guidance=2"], "guid"),
         (["--weights=best"], "argument --weights: invalid choice: 'best'"),
     ],
 )
