@@ -53,7 +53,7 @@ def _scale(axes: Any, speeds: Sequence[float]) -> None:
     """Speeds on a logarithmic axis where they are far apart, as plain numbers."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    if max(speeds) > 3 * min(speeds):
+    if max(speeds) > 10 * min(speeds):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -62,6 +62,8 @@ def _scale(axes: Any, speeds: Sequence[float]) -> None:
 
 def _label(axes: Any, places: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[str]) -> None:
     """Writes labels beside markers, given upwards; one that would cover another of its colour is moved up."""
+    from matplotlib.patheffects import withStroke
+
     points_per_pixel = 72 / axes.figure.dpi
     middle = axes.transAxes.transform((0.5, 0.5))[0]
     top: dict[str, float] = {}
@@ -77,6 +79,7 @@ def _label(axes: Any, places: Sequence[tuple[float, float]], texts: Sequence[str
             horizontalalignment="right" if is_left else "left",
             verticalalignment="center",
             color=colour,
+            path_effects=[withStroke(linewidth=3, foreground="white")],  # readable over markers
         )
 
 
