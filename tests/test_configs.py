@@ -12,6 +12,11 @@ from pdm_jax.systems import make_system
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SIZES = {
+    "pdm/adm.py": 553_838_086,
+    "pdm/adm.py:64": 295_904_454,
+    "pdm/adm.py:128": 421_529_606,
+    "pdm/adm.py:512": 558_997_638,
+    "pdm/adm.py:256u": 552_814_086,
     "pdm/church256.py": 121_416_544,
     "pdm/cifar10.py": 27_698_712,
     "pdm/cifar10.py:P1": 27_667_590,
@@ -28,6 +33,7 @@ SIZES = {
     "quickstart.py:fast": 5_455_504,
 }
 SMOKES = [
+    "pdm/adm.py:64,smoke",
     "pdm/church256.py:P2,smoke",
     "pdm/church256.py:P4,smoke",
     "pdm/church256.py:P8,smoke",

@@ -36,7 +36,7 @@ def test_a_half_at_a_time_then_the_whole(pdm, refused, run, tmp_path):
     assert status == 0 and "low: 1 checkpoint" in said and "high" not in said.split("system:")[0]
 
     assert pdm("export", f"--workdir={run}", "--format=safetensors", tmp_path / "w.safetensors")[0] == 0
-    status, _, _ = pdm("eval", f"--workdir={run}", "--metrics=is", "--num=4", f"--out={tmp_path}/e", "--features=local")
+    status, _, _ = pdm("eval", f"--workdir={run}", "--metrics=is", "--num=4", f"--out={tmp_path}/e")
     assert status == 2  # fewer images than splits of the Inception Score; said before anything is generated
     status, said, _ = pdm("eval", f"--workdir={run}", "--nll", "--num=8", "--steps=5", f"--out={tmp_path}/e")
     assert status == 0 and said.startswith("nll  ") and "8 images of builtin:digits, 5 steps" in said
