@@ -59,7 +59,7 @@ def read_config(workdir: str | Path, step: str | None = None) -> Config:
 
 
 def restore_model(
-    workdir: str | Path, system: System, config: Config, mesh: Mesh, *, weights: str, step: str | None
+    workdir: str | Path, system: System, config: Config, mesh: Mesh, *, weights: str = "ema", step: str | None = None
 ) -> Model:
     """Restores all networks of a run.
 

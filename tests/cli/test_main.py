@@ -2,7 +2,10 @@
 
 import pytest
 
-COMMANDS = [["train"], ["sample"], ["info"], ["data"], ["data", "build"], ["import"], ["export"]]
+COMMANDS = [
+    *(["train"], ["sample"], ["eval"], ["sweep"], ["info"]),
+    *(["data"], ["data", "build"], ["import"], ["export"]),
+]
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS], ids=lambda words: " ".join(words) or "pdm")
