@@ -12,7 +12,8 @@ import numpy as np
 from pdm_jax.errors import UserError
 
 Shape = tuple[int, ...]
-_LISTED = 20  # of each kind: a file of another network differs everywhere, and more names say nothing new
+_HINT = "Check that the config is the one that the file was trained with"
+_LISTED = 8  # of each kind: a file of another network differs everywhere, and more names say nothing new
 
 
 @dataclasses.dataclass
@@ -33,19 +34,16 @@ class _Differences:
             name = got[0] if got[0] == wanted[0] else f"{got[0]} as {wanted[0]}"
             self.misshapen.append(f"{name} (got {got[1]}, wanted {wanted[1]})")
 
-    def refuse(self) -> None:
-        """Raises a `UserError` that lists everything, if there is anything."""
+    def refuse(self, hint: str) -> None:
+        """Raises a `UserError` that lists everything, if there is anything, and ends in a hint."""
         kinds = {name: texts for name, texts in vars(self).items() if texts}
         if kinds:
             lists = "; ".join(f"{len(texts)} {name}: {_join(texts)}" for name, texts in kinds.items())
-            raise UserError(
-                f"the file does not hold the weights of this network: {lists}. "
-                "Check that the config is the one that the file was trained with"
-            )
+            raise UserError(f"the file does not hold the weights of this network: {lists}. {hint}")
 
 
-def match_names(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Shape]) -> None:
-    """Checks tensors that go by name.
+def match_names(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Shape], hint: str = _HINT) -> None:
+    """Checks tensors that go by name; `hint` says what to do about a mismatch.
 
     Raises:
       UserError: lists the names that are misshapen, missing or surplus.
@@ -55,7 +53,7 @@ def match_names(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Shape]) 
         got = tensors[name].shape if name in tensors else None
         if got != wanted.get(name):
             differences.add(None if got is None else (name, got), (name, wanted[name]) if name in wanted else None)
-    differences.refuse()
+    differences.refuse(hint)
 
 
 def match_positions(tensors: Sequence[tuple[str, np.ndarray]], wanted: Sequence[tuple[str, Shape]]) -> None:
@@ -77,7 +75,7 @@ def match_positions(tensors: Sequence[tuple[str, np.ndarray]], wanted: Sequence[
         if kind != "equal":
             for pair in itertools.zip_longest(got[i:i_end], wanted[j:j_end]):
                 differences.add(*pair)
-    differences.refuse()
+    differences.refuse(_HINT)
 
 
 def _join(texts: list[str]) -> str:

@@ -43,7 +43,7 @@ def select(tensors: Tensors, wanted: Mapping[str, Shape], surplus: str) -> dict[
       UserError: lists what is missing, misshapen or neither wanted nor allowed.
     """
     kept = {name: tensor for name, tensor in tensors.items() if name in wanted or not re.fullmatch(surplus, name)}
-    match_names(kept, wanted)
+    match_names(kept, wanted, "Give the file that the program itself uses")
     return {name: np.asarray(tensor, np.float32) for name, tensor in kept.items()}
 
 

@@ -90,7 +90,7 @@ def test_settings_change_the_config():
         ("--config.trane.num_steps=7", r"config.trane is not a config key; did you mean config.train"),
         ("--config.train.num_steps=many", r"config.train.num_steps is 'many'; expected int"),
         ("--config.train.num_steps=none", r"config.train.num_steps is None; expected int"),
-        ("--config.train.num_steps.x=7", r"num_steps is a setting, not a group of settings"),
+        ("--config.train.log_every.x=7", r"log_every is a setting, not a group of settings"),
         ("--config.train=7", r"config.train is 7; expected a group with the keys num_steps, "),
         ("--config.data.flip=1", r"config.data.flip is 1; expected bool"),
     ],
@@ -114,7 +114,7 @@ def test_settings_are_told_from_arguments():
 
 
 def test_variants():
-    assert load_config(f"{QUICKSTART}:fast").train.num_steps < load_config(QUICKSTART).train.num_steps
+    assert load_config(f"{QUICKSTART}:fast").train.grid_every < load_config(QUICKSTART).train.grid_every
     with pytest.raises(UserError, match=r"quickstart.py has no variant 'slow'; it has fast, smoke"):
         load_config(f"{QUICKSTART}:slow")
     church = f"{ROOT}/configs/pdm/church256.py"

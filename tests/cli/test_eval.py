@@ -106,7 +106,7 @@ def test_mistakes_are_one_line(refused, workdir, tmp_path):
         ([*run, "--step=new"], "--step is 'new'; expected a number, or best"),
         ([*run, "--metrics=clip"], "clip needs --clip-model=FOLDER"),
         ([*images, "--steps=4"], "--steps is of sampling and needs --workdir"),
-        ([*images], "local features are trained on real images; give --reference"),
+        ([*images, "--metrics=fid"], "local features are trained on real images; give --reference"),
         ([*images, f"--reference={a}", "--num=7"], "has 3 images, 7 were asked for"),
         ([*images, "--reference=nowhere"], "'nowhere' is no path that exists"),
         ([*images, f"--reference={a}"], "precision needs at least 4 images, there are 3; give more"),

@@ -1,4 +1,7 @@
-"""A feature network that needs no weights, and small sets of images."""
+"""A feature network that needs no weights, small sets of images, and an environment with the programs to agree with."""
+
+import subprocess
+import venv
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +29,22 @@ def mean_distance(name="simple"):
         return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean((1, 2, 3))
 
     return PerceptualNetwork(name, {}, apply)
+
+
+PROGRAMS = (
+    *("torch", "torchvision", "torch-fidelity==0.4.0", "pytorch-fid==0.3.0", "clean-fid==0.1.35", "lpips==0.1.4"),
+    *("torchmetrics==1.9.0", "transformers==5.23.0", "scikit-image==0.26.0", "pillow"),
+)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """A Python with the programs that metrics must agree with; installing them takes minutes and gigabytes."""
+    folder = tmp_path_factory.mktemp("programs")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *PROGRAMS], check=True)
+    return python
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ NUM_STEPS, SAVE_EVERY = 30, 3
 COMMAND = [
     *("train", f"--config={ROOT}/configs/quickstart.py:smoke"),
     *("--config.data.image_size=4", "--config.train.grid_every=none", "--config.train.log_every=1"),
+    "--config.split.snr=()",
     *(f"--config.train.num_steps={NUM_STEPS}", f"--config.checkpoint.save_every={SAVE_EVERY}"),
 ]
 PROGRAM = """
