@@ -3,8 +3,8 @@
   pdm import --format=adm 256x256_diffusion_uncond.pt --config=configs/pdm/adm.py:256u --workdir=runs/adm256u
   pdm eval --workdir=runs/adm256u --features=inception:FILE --resize=tensorflow --metrics=fid,sfid,is,precision,recall
 
-Variants: 64, 128, 256 (the default), 512 (with ImageNet's classes), 256u (unconditional); with any `smoke`: two steps of
-a narrow network on photographs inside the installed packages.
+Variants: 64, 128, 256 (the default), 512 (with ImageNet's classes), 256u (unconditional); with any `smoke`: two steps
+of a narrow network on photographs inside the installed packages.
 
 Parameters: 295,904,454 (64), 421,529,606 (128), 553,838,086 (256), 558,997,638 (512), 552,814,086 (256u). The networks
 have no null label, so they are not guided here; the paper guides them by classifiers. Trained on from here without the

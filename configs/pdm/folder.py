@@ -10,7 +10,8 @@ sampling. The best checkpoint by the loss of a fixed set is kept; pdm sample --s
 
 Variant `smoke`: two steps of a narrow network on photographs inside the installed packages, on a CPU.
 
-Not in the paper; 27,820,384 parameters. A few thousand pictures and 100,000 steps are where samples begin to look right.
+Not in the paper; 27,820,384 parameters. A few thousand pictures and 100,000 steps are where samples begin to look
+right.
 """
 
 from ml_collections import ConfigDict
