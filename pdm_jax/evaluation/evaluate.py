@@ -76,9 +76,8 @@ def evaluate(
             raise UserError(f"{demand.of_pairs[0]} compares images with their originals; give --reference")
         extractor = Extractor(pair_network(demand, judges.perceptual), batch_size)
         with bar("pairs", _share(images, process)) as progress:
-            both = pairs(images, reference, extractor.batch_size, **process)
-            counted = ((ours, theirs) for ours, theirs in both if not progress(len(ours["image"])))
-            scores |= score_pairs(extractor, counted, len(images))
+            both = consume(pairs(images, reference, extractor.batch_size, **process), progress)
+            scores |= score_pairs(extractor, both, len(images))
     if judges.clip is not None:
         with bar("clip", _share(images, process)) as progress:
             scores["clip"] = _clip(judges.clip, images, prompts, batch_size, process, progress)

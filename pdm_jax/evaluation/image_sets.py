@@ -123,8 +123,8 @@ class ImageSet:
         return pixels.reshape(*pixels.shape[:2], self._channels)
 
 
-def pairs(images: ImageSet, reference: ImageSet, batch_size: int, **process: int) -> Iterator[tuple[Batch, Batch]]:
-    """Both sets side by side, image by image; `process` is which host this is, as for `ImageSet.batches`.
+def pairs(images: ImageSet, reference: ImageSet, batch_size: int, **process: int) -> Iterator[Batch]:
+    """The batches of `images` with the reference's as `original`; `process` is which host this is, as for `batches`.
 
     Raises:
       UserError: the sets differ in number or size, or files that would be paired have different names.
@@ -148,7 +148,7 @@ def pairs(images: ImageSet, reference: ImageSet, batch_size: int, **process: int
                     f"{name} of {images.name} would be compared with {other} of {reference.name}; "
                     "images are paired in the order of their names: give both of a pair the same name"
                 )
-        yield ours, theirs
+        yield ours | {"original": theirs["image"]}
 
 
 def _stack(elements: list[Batch]) -> Batch:

@@ -67,20 +67,20 @@ def pair_network(demand: Demand, perceptual: PerceptualNetwork | None) -> Percep
     return PerceptualNetwork(perceptual.name, perceptual.params, apply, max(least, perceptual.least_size))
 
 
-def score_pairs(extractor: Extractor, batches: Iterable[tuple[Batch, Batch]], total: int) -> dict[str, float]:
+def score_pairs(extractor: Extractor, batches: Iterable[Batch], total: int) -> dict[str, float]:
     """All metrics of pairs: means over the images of all hosts.
 
     Args:
       extractor: of a `pair_network`.
-      batches: this host's images and their originals.
+      batches: this host's, from `image_sets.pairs`.
       total: pairs on all hosts.
     """
     indices, rows, names = [], [], []
 
     def images():
-        for ours, theirs in batches:
-            indices.append(ours["index"])
-            yield ours["image"], theirs["image"]
+        for batch in batches:
+            indices.append(batch["index"])
+            yield batch["image"], batch["original"]
 
     for values in extractor(images()):
         names = sorted(values)

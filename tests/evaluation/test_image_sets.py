@@ -88,7 +88,8 @@ def test_pairs_go_by_name(tmp_path, folder_of, noise_images):
     ours, theirs = noise_images(5), noise_images(5, seed=1)
     a, b = folder_of("a", ours), folder_of("b", theirs)
     found = list(pairs(ImageSet(str(a)), ImageSet(str(b)), 2))
-    np.testing.assert_array_equal(collect([pair[1] for pair in found]), theirs)
+    np.testing.assert_array_equal(collect(found), ours)
+    np.testing.assert_array_equal(collect(found, "original"), theirs)
     (b / "003.png").rename(b / "0035.png")
     with pytest.raises(UserError, match=r"003.png of .* would be compared with 0035.png"):
         list(pairs(ImageSet(str(a)), ImageSet(str(b)), 2))
