@@ -89,12 +89,18 @@ def _first_weights(
         before = parts[number - 1]
         if not config.split.warm_start:
             return initial
-        if before.name in parts_in(workdir):
+        if _is_complete(workdir, before):
             return warm_weights(workdir, before, part, initial)
-        logger.warning("%s starts from nothing: %s is not in %s", part.name, before.name, workdir)
+        logger.warning("%s starts from nothing: %s is not complete in %s", part.name, before.name, workdir)
         return initial
 
     return weights
+
+
+def _is_complete(workdir: Path, part: Part) -> bool:
+    """Whether a part was trained to its end; one that trains elsewhere at this moment is not."""
+    with Checkpoints(workdir, part=part.name) as checkpoints:
+        return (checkpoints.steps() or [-1])[-1] >= part.config.train.num_steps
 
 
 def _train_part(

@@ -1,6 +1,7 @@
 """`pdm import` and `pdm export` end to end, on a network of the smallest official kind."""
 
 import argparse
+import dataclasses
 import json
 
 import jax
@@ -9,10 +10,12 @@ import pytest
 
 from pdm_jax.checkpoints import Checkpoints
 from pdm_jax.cli import weights
+from pdm_jax.cli.config_files import load_config
 from pdm_jax.config import to_dict
 from pdm_jax.errors import UserError
-from pdm_jax.interop import pdm, safetensors_files
+from pdm_jax.interop import adm, pdm, safetensors_files
 from pdm_jax.parallel import make_mesh
+from pdm_jax.pipelines.restore import read_config, restore_model
 from pdm_jax.systems import make_system, parts_of
 from pdm_jax.systems.pdm import make_network
 from pdm_jax.training.optimizer import make_optimizer
@@ -160,3 +163,32 @@ def test_export_errors(imported, tmp_path):
     assert "no checkpoint" in error_of("export", tmp_path / "x", *options, "--step=7")
     assert "no checkpoint" in error_of("export", tmp_path / "x", "--format=safetensors", f"--workdir={tmp_path}")
     assert "cannot write" in error_of("export", tmp_path / "no" / "x", *options)
+
+
+def test_guided_diffusions_weights_and_halves(config_file, torch_file, network, tmp_path):
+    overrides = ["--config.model.backbone=adm_unet", "--config.model.prediction=eps", "--config.loss.kind=mse"]
+    overrides += ["--config.loss.target=eps", "--config.loss.vlb_weight=0"]
+    model = load_config(str(config_file), overrides).model
+    definition = make_network(
+        dataclasses.replace(model, network={**model.network, "has_null": False}), tiny.config().data.channels
+    )
+    generator = np.random.default_rng(1)
+    params = jax.tree.map(lambda s: generator.standard_normal(s.shape, np.float32), definition.shapes)
+    file = pt_writer.write(tmp_path / "adm.pt", adm.to_official(params, definition))
+    workdir = tmp_path / "adm"
+    arguments = ("import", file, "--format=adm", f"--config={config_file}", f"--workdir={workdir}")
+    assert run(*arguments, overrides=overrides) == 0
+    config = read_config(workdir)
+    assert config.model.network["has_null"] is False
+    model = restore_model(workdir, make_system(config), config, make_mesh(config.mesh))
+    jax.tree.map(np.testing.assert_array_equal, model.params["network"], params)
+
+    halves = tmp_path / "halves"
+    for half in ("low", "high"):
+        arguments = ("import", torch_file, "--format=pdm-torch", f"--config={config_file}", f"--workdir={halves}")
+        assert run(*arguments, f"--half={half}", overrides=["--config.split.snr=0.25"]) == 0
+    config = read_config(halves)
+    model = restore_model(halves, make_system(config), config, make_mesh(config.mesh))
+    assert model.step == "high 0, low 0"
+    for half in ("high", "low"):
+        jax.tree.map(np.testing.assert_array_equal, model.params[half]["network"], network[1])

@@ -115,7 +115,7 @@ def test_what_does_not_fit_another_patch_size_is_not_taken_over(tmp_path, caplog
 def test_a_half_is_trained_alone_and_the_model_is_not_whole_before(trained, tmp_path, caplog):
     config = split_config()
     assert train(config, tmp_path, tiny.dataset(config), part="low") == 6
-    assert "low starts from nothing: high is not in" in caplog.text
+    assert "low starts from nothing: high is not complete in" in caplog.text
     system, mesh = make_system(config), make_mesh(MeshConfig())
     with pytest.raises(UserError, match=r"lacks the part high of its model; train it with: pdm train .* --half=high"):
         restore_model(tmp_path, system, read_config(tmp_path), mesh, weights="ema", step=None)
