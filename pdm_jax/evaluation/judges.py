@@ -52,18 +52,26 @@ def open_judges(
     Raises:
       UserError: a text is not understood, a file cannot be used, or CLIP is needed and not given.
     """
+    needs_perceptual = "lpips" in demand.of_pairs
     found = Judges()
-    if demand.of_features or ("lpips" in demand.of_pairs and perceptual == "local"):
-        local = make_local() if "local" in (features, perceptual) else None
-    if demand.of_features:
-        found = dataclasses.replace(found, features=local if features == "local" else _features(features, resize))
-    if "lpips" in demand.of_pairs:
-        judge = local_features.local_perceptual(local) if perceptual == "local" else _perceptual(perceptual)
-        found = dataclasses.replace(found, perceptual=judge)
+    # Files first: a wrong one is said before any time is spent on training.
+    if demand.of_features and features != "local":
+        found = dataclasses.replace(found, features=_features(features, resize))
+    if needs_perceptual and perceptual != "local":
+        found = dataclasses.replace(found, perceptual=_perceptual(perceptual))
     if any(name in TEXT for name in demand.metrics):
         if clip is None:
             raise UserError("clip needs --clip-model=FOLDER, a folder with CLIP as Hugging Face publishes it")
         found = dataclasses.replace(found, clip=open_clip(clip))
+    lacks_features = bool(demand.of_features) and found.features is None
+    lacks_perceptual = needs_perceptual and found.perceptual is None
+    if lacks_features or lacks_perceptual:
+        local = make_local()
+        found = dataclasses.replace(
+            found,
+            features=local if lacks_features else found.features,
+            perceptual=local_features.local_perceptual(local) if lacks_perceptual else found.perceptual,
+        )
     return found
 
 

@@ -278,7 +278,8 @@ def test_mistakes_are_one_line_before_anything_is_run(refused_sweep, stand_in, a
 
 @pytest.mark.slow
 def test_real_points(sweep, tmp_path):
-    status, _, err = sweep("--patch-sizes=1,2", "--num=24", "--batch-size=8", "--metrics=fid")
+    argv = ("--patch-sizes=1,2", "--config.data.image_size=8", "--num=24", "--batch-size=8", "--metrics=fid")
+    status, _, err = sweep(*argv)
     assert status == 0, err
     for row in table(tmp_path / "sweep"):
         assert row["status"] == "done" and row["step"] == "6" and float(row["fid_local"]) > 0
