@@ -223,7 +223,12 @@ def _training_bar(steps: Iterable[Any]) -> Iterable[Any]:
 
 
 def _cache(folder: str | None) -> Path:
-    return Path(folder or os.environ.get("PDM_CACHE") or "~/.cache/pdm_jax").expanduser()
+    path = Path(folder or os.environ.get("PDM_CACHE") or "~/.cache/pdm_jax").expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror}; choose another --cache") from error
+    return path
 
 
 def _lines(path: str) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pdm_jax.errors import UserError
+from pdm_jax.files import write_whole
 from pdm_jax.ops.images import grid
 
 
@@ -35,23 +35,13 @@ def write_images(path: Path, images: np.ndarray, labels: np.ndarray | None) -> N
     """
     try:
         if path.suffix == ".png":
-            _replace(path, lambda file: Image.fromarray(grid(images, labels).squeeze()).save(file, "PNG"))
+            write_whole(path, lambda file: Image.fromarray(grid(images, labels).squeeze()).save(file, "PNG"))
         elif path.suffix == ".npz":
             arrays = [np.broadcast_to(images, (*images.shape[:3], 3))] + ([] if labels is None else [labels])
-            _replace(path, lambda file: np.savez(file, *arrays))
+            write_whole(path, lambda file: np.savez(file, *arrays))
         else:
             for i, image in enumerate(images):
                 name = f"{i:05d}.png" if labels is None else f"{i:05d}_{labels[i]}.png"
                 Image.fromarray(image.squeeze()).save(path / name)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --out") from error
-
-
-def _replace(path: Path, write) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

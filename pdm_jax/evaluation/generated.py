@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pdm_jax.errors import UserError
+from pdm_jax.files import write_whole
 
 _NAME = re.compile(r"images-(\d{8})-(\d{8})\.npz")
 _ABOUT = "about.json"
@@ -41,7 +42,7 @@ class GeneratedFolder:
         try:
             if jax.process_index() == 0 and not (path / _ABOUT).exists():
                 path.mkdir(parents=True, exist_ok=True)
-                _write(path / _ABOUT, lambda file: file.write(text.encode()))
+                write_whole(path / _ABOUT, lambda file: file.write(text.encode()))
             multihost_utils.sync_global_devices("the folder of generated images is there")
             found = (path / _ABOUT).read_text()
         except OSError as error:
@@ -61,7 +62,7 @@ class GeneratedFolder:
         arrays = [images] if labels is None else [images, labels]
         name = self.path / f"images-{start:08d}-{start + len(images):08d}.npz"
         try:
-            _write(name, lambda file: np.savez(file, *arrays))
+            write_whole(name, lambda file: np.savez(file, *arrays))
         except OSError as error:
             raise UserError(
                 f"cannot write {name}: {error.strerror}; the images so far are kept. "
@@ -112,13 +113,3 @@ def fill(
             clock = now
     multihost_utils.sync_global_devices("all images are generated")
     return made / seconds if made else None
-
-
-def _write(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from pdm_jax.evaluation.image_sets import ImageSet
 from pdm_jax.evaluation.statistics import Moments
 from pdm_jax.evaluation.statistics_files import check_identity, read_statistics, write_statistics
 from pdm_jax.evaluation.summary import Wanted, summarize
+from pdm_jax.files import write_whole
 
 _STATISTICS_KEYS = {"mu.npy", "mu_s.npy", "identity.npy"}
 
@@ -106,12 +106,7 @@ def reference_of_file(path: str, identity: Mapping[str, str], outputs: Mapping[s
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            np.save(file, array)
-        os.replace(temporary, path)
+        write_whole(path, lambda file: np.save(file, array))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --cache") from error
-    finally:
-        temporary.unlink(missing_ok=True)

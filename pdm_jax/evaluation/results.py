@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pdm_jax.errors import UserError
+from pdm_jax.files import write_whole
 
 TABLE = "results.csv"
 
@@ -35,7 +36,8 @@ def write_results(folder: Path, facts: Mapping[str, Any], scores: Mapping[str, f
     path = folder / f"scores-{now:%Y%m%dT%H%M%S%f}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(record, indent=1) + "\n")
+        text = json.dumps(record, indent=1) + "\n"
+        write_whole(path, lambda file: file.write(text.encode()))
         append_row(folder / TABLE, {**{k: v for k, v in record.items() if k != "scores"}, **record["scores"]})
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
@@ -56,20 +58,13 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
             csv.DictWriter(file, columns, restval="").writerow(texts)
         return
     columns += [key for key in texts if key not in columns]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows([*rows, texts])
-    os.replace(temporary, path)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns, restval="")
+    writer.writeheader()
+    writer.writerows([*rows, texts])
+    write_whole(path, lambda file: file.write(table.getvalue().encode()))
 
 
 def plain(value: float) -> float | str:
     """A number as JSON can hold it: infinity, such as the PSNR of equal images, as a text."""
     return value if math.isfinite(value) else str(value)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -15,6 +15,7 @@ import numpy as np
 
 from pdm_jax.errors import UserError
 from pdm_jax.evaluation.statistics import Moments, Statistics
+from pdm_jax.files import write_whole
 
 _FOREIGN = {"pool": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}  # the second pair in ADM's batches alone
 
@@ -45,16 +46,10 @@ def write_statistics(
     arrays = {"identity": np.array(json.dumps(dict(identity)))}
     for name, of in statistics.items():
         arrays |= {f"{name}/n": np.array(of.n), f"{name}/mean": of.mean, f"{name}/covariance": of.covariance}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
+        write_whole(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def read_statistics(path: str | os.PathLike) -> StoredStatistics:

@@ -116,3 +116,5 @@ def test_mistakes_are_one_line(refused, workdir, tmp_path):
         line = refused("eval", *argv, f"--out={tmp_path}/out", f"--cache={tmp_path}/cache")
         assert message in line, (argv, line)
     assert not (tmp_path / "out" / "results.csv").exists()
+    (tmp_path / "file").write_text("")
+    assert "choose another --cache" in refused("eval", *run, f"--cache={tmp_path}/file/cache")
