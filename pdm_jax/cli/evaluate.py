@@ -77,6 +77,11 @@ def run(args: argparse.Namespace) -> int:
     from pdm_jax.evaluation.judges import local_network, open_judges
     from pdm_jax.evaluation.results import write_results
 
+    for name, value in (("num", args.num), ("size", args.size), ("manifold-num", args.manifold_num)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; expected at least 1")
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size is {args.batch_size}; expected at least 1")
     if args.nll:
         return _run_nll(args)
     start, cache = time.perf_counter(), _cache(args.cache)
@@ -104,10 +109,12 @@ def run(args: argparse.Namespace) -> int:
         make_local=make_local,
     )
     prompts = None if args.prompts is None else _lines(args.prompts)
+    if judges.clip is not None and len(prompts or ()) != sides.num:
+        raise UserError(f"clip needs a prompt an image: --prompts has {len(prompts or ())} for {sides.num} images")
     scores, found = evaluate(
         demand,
         judges,
-        sides.open_images(),
+        sides.open_images,
         real,
         statistics=statistics,
         prompts=prompts,
@@ -134,8 +141,6 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     sampling, out = open_sampling(args), _out_of_run(args)
     config, data = sampling.config, sampling.config.data
     num = config.eval.num if args.num is None else args.num
-    if num < 1:
-        raise UserError(f"--num is {num}; expected at least 1")
     facts = sampling.facts | {
         "images": args.workdir,
         "labels": args.labels,

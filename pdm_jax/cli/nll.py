@@ -13,7 +13,7 @@ from pdm_jax import rng
 from pdm_jax.cli.sampling import Sampling
 from pdm_jax.config import MeshConfig
 from pdm_jax.errors import UserError
-from pdm_jax.evaluation.image_sets import Batch, ImageSet
+from pdm_jax.evaluation.image_sets import ImageSet
 from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.likelihood import make_bits
 
@@ -33,8 +33,9 @@ def measure_nll(args: argparse.Namespace, sampling: Sampling, bar: Any) -> tuple
     totals, priors, start = [], [], time.perf_counter()
     with bar("nll", len(images)) as progress:
         for batch in images.batches(batch_size):
-            inputs = [_filled(batch, name, batch_size) for name in ("index", "image", "label")]
-            bound = jax.device_get(bits(sampling.model.params, key, *inputs))
+            index, image = (_filled(batch[name], batch_size) for name in ("index", "image"))
+            labels = _filled(batch["label"], batch_size) if system.num_classes else None
+            bound = jax.device_get(bits(sampling.model.params, key, index.astype(np.int32), image, labels))
             count = len(batch["image"])
             totals.append(bound.total[:count])
             priors.append(bound.prior[:count])
@@ -65,9 +66,6 @@ def _open_images(args: argparse.Namespace, sampling: Sampling) -> ImageSet:
     return images
 
 
-def _filled(batch: Batch, name: str, size: int) -> np.ndarray | None:
-    """An array of a batch with its last row repeated up to `size` rows; None if the batch has none of the name."""
-    if name not in batch:
-        return None
-    array = batch[name].astype(np.int32) if name == "index" else batch[name]
+def _filled(array: np.ndarray, size: int) -> np.ndarray:
+    """An array (b, ...) with its last row repeated up to `size` rows."""
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])

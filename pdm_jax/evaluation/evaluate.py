@@ -15,7 +15,7 @@ from pdm_jax.errors import UserError
 from pdm_jax.evaluation.clip_score import ClipScorer, clip_score
 from pdm_jax.evaluation.demand import Demand
 from pdm_jax.evaluation.extraction import Extractor, consume
-from pdm_jax.evaluation.image_sets import ImageSet, pairs
+from pdm_jax.evaluation.image_sets import ImageSet, check_pairs, pairs
 from pdm_jax.evaluation.judges import Judges
 from pdm_jax.evaluation.networks import FeatureNetwork
 from pdm_jax.evaluation.reference import Reference, holds_statistics, reference_of_file, reference_of_images
@@ -30,7 +30,7 @@ Bar = Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], Non
 def evaluate(
     demand: Demand,
     judges: Judges,
-    images: ImageSet,
+    open_images: Callable[[], ImageSet],
     reference: ImageSet | None,
     *,
     statistics: str | None = None,
@@ -44,10 +44,10 @@ def evaluate(
     Args:
       demand: the metrics.
       judges: the networks they need.
-      images: the set that is judged.
+      open_images: opens the set that is judged, and may make it first; called once the reference is known to fit.
       reference: real images; None where no metric needs them.
       statistics: an archive of the real images' statistics to use in their place.
-      prompts: a text an image, for CLIP.
+      prompts: a text an image; only CLIP needs them.
       cache: folder for the reference's statistics and features.
       bar: shows progress.
 
@@ -58,12 +58,18 @@ def evaluate(
       UserError: images and reference do not fit each other or the metrics.
     """
     process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    demand.check_num(len(images), None if reference is None else len(reference))
-    facts = {"num": len(images), "num_reference": None if reference is None else len(reference)}
-    scores: dict[str, float] = {}
+    if demand.is_paired and reference is None:
+        raise UserError("comparing images with their originals needs --reference with the originals")
     if judges.features is not None:
         extractor = Extractor(judges.features, batch_size)
         real = _reference(demand, extractor, reference, statistics, cache, process, bar)
+    images = open_images()
+    demand.check_num(len(images), None if reference is None else len(reference))
+    if demand.is_paired:
+        check_pairs(images, reference)
+    facts = {"num": len(images), "num_reference": None if reference is None else len(reference)}
+    scores: dict[str, float] = {}
+    if judges.features is not None:
         with bar("images", _share(images, process)) as progress:
             batches = consume(images.batches(extractor.batch_size, **process), progress)
             summary = summarize(extractor, batches, len(images), demand.wanted(judges.features))
@@ -72,8 +78,6 @@ def evaluate(
         if real is not None:
             facts |= {"num_reference": real.num, "reference_made": real.made_as}
     if demand.of_pairs:
-        if reference is None:
-            raise UserError(f"{demand.of_pairs[0]} compares images with their originals; give --reference")
         extractor = Extractor(pair_network(demand, judges.perceptual), batch_size)
         with bar("pairs", _share(images, process)) as progress:
             both = consume(pairs(images, reference, extractor.batch_size, **process), progress)
@@ -119,13 +123,11 @@ def _reference(
 def _clip(
     scorer: ClipScorer,
     images: ImageSet,
-    prompts: Sequence[str] | None,
+    prompts: Sequence[str],
     batch_size: int,
     process: Mapping[str, int],
     progress: Callable[[int], None],
 ) -> float:
-    if prompts is None or len(prompts) != len(images):
-        raise UserError(f"clip needs a prompt an image: {len(prompts or ())} prompts for {len(images)} images")
     kept = []
     for batch in consume(images.batches(batch_size, **process), progress):
         texts = [prompts[index] for index in batch["index"]]

@@ -53,6 +53,8 @@ class ImageSet:
         self._transform = None if size is None else ImageTransform(size, channels)
         self._channels = channels
         have = len(self._source)
+        if num is not None and num < 1:
+            raise UserError(f"{num} images of {spec} were asked for; ask for at least 1")
         if num is not None and num > have:
             raise UserError(f"{spec} has {have} images, {num} were asked for; ask for fewer or give a larger set")
         self._places = np.arange(num or have) * (have if spread else num or have) // (num or have)
@@ -123,12 +125,8 @@ class ImageSet:
         return pixels.reshape(*pixels.shape[:2], self._channels)
 
 
-def pairs(images: ImageSet, reference: ImageSet, batch_size: int, **process: int) -> Iterator[Batch]:
-    """The batches of `images` with the reference's as `original`; `process` is which host this is, as for `batches`.
-
-    Raises:
-      UserError: the sets differ in number or size, or files that would be paired have different names.
-    """
+def check_pairs(images: ImageSet, reference: ImageSet) -> None:
+    """Raises a `UserError` unless both sets have the same number of images of the same size."""
     if len(images) != len(reference):
         raise UserError(
             f"{images.name} has {len(images)} images and {reference.name} has {len(reference)}; "
@@ -140,6 +138,15 @@ def pairs(images: ImageSet, reference: ImageSet, batch_size: int, **process: int
             f"images of {images.name} are {width}x{height}, those of {reference.name} {other_width}x{other_height}; "
             "a comparison in pairs needs one size: give a --size"
         )
+
+
+def pairs(images: ImageSet, reference: ImageSet, batch_size: int, **process: int) -> Iterator[Batch]:
+    """The batches of `images` with the reference's as `original`; `process` is which host this is, as for `batches`.
+
+    Raises:
+      UserError: the sets differ in number or size, or files that would be paired have different names.
+    """
+    check_pairs(images, reference)
     both = (images.batches(batch_size, **process), reference.batches(batch_size, **process))
     for ours, theirs in zip(*both, strict=True):
         for name, other in zip(map(PurePath, ours["name"]), map(PurePath, theirs["name"]), strict=True):

@@ -82,7 +82,7 @@ def local_perceptual(network: LocalNetwork) -> PerceptualNetwork:
         pairs = zip(_run(definition, params, images).stages, _run(definition, params, others).stages, strict=True)
         return sum(jnp.square(_unit(a) - _unit(b)).sum(-1).mean((1, 2)) for a, b in pairs)
 
-    return PerceptualNetwork("local", network.params, apply, LEAST_SIDE)
+    return PerceptualNetwork("perceptual_local", network.params, apply, LEAST_SIDE)
 
 
 def recipe() -> dict[str, Any]:

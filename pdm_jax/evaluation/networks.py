@@ -34,7 +34,7 @@ class FeatureNetwork:
 class PerceptualNetwork:
     """Distances between two images, as a pure function."""
 
-    name: str  # as results call it: "lpips-alex", "lpips-vgg", "local"
+    name: str  # as results call it: "lpips-alex", "lpips-vgg", "perceptual_local"
     params: Params
     # (params, images, images), both uint8 (B, H, W, C), C 1 or 3 -> float32 distances (B,)
     apply: Callable[[Params, Array, Array], Array]

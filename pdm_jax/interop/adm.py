@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
+from pdm_jax.interop.entries import Entry, path_of
 from pdm_jax.interop.matching import Shape, match_names
-from pdm_jax.interop.pdm_layout import Entry
 from pdm_jax.networks.functional import Definition
 from pdm_jax.types import Params
 
@@ -55,34 +55,25 @@ def load(tensors: Mapping[str, np.ndarray], definition: Definition) -> Params:
       UserError: tensors are missing, surplus or misshapen; lists them by their names there.
     """
     match_names(tensors, official_shapes(definition))
-    names = {entry.path: entry.torch_name for entry in layout(definition.shapes)}
+    entries = {entry.path: entry for entry in layout(definition.shapes)}
 
     def convert(keys, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        path = _path(keys)
-        array = tensors[names[path]]
-        if path[-1] == "kernel":  # trailing ones of a 1x1 convolution go, features of output and input go last
-            array = np.moveaxis(array.reshape(array.shape[: len(leaf.shape)]), (0, 1), (-1, -2))
-        return np.ascontiguousarray(array, np.float32)
+        entry = entries[path_of(keys)]
+        return np.ascontiguousarray(entry.from_torch(tensors[entry.torch_name], leaf.shape), np.float32)
 
     return jax.tree.map_with_path(convert, definition.shapes)
 
 
 def to_official(params: Params, definition: Definition) -> dict[str, np.ndarray]:
     """The inverse of `load`: the state dict, in its order."""
-    arrays = {_path(keys): np.asarray(leaf) for keys, leaf in jax.tree.leaves_with_path(params)}
-    official = {}
-    for entry in layout(definition.shapes):
-        array = arrays[entry.path]
-        if entry.path[-1] == "kernel":
-            array = np.moveaxis(array, (-1, -2), (0, 1)).reshape(_official_shape(entry, array.shape))
-        official[entry.torch_name] = np.ascontiguousarray(array)
-    return official
+    arrays = {path_of(keys): np.asarray(leaf) for keys, leaf in jax.tree.leaves_with_path(params)}
+    return {entry.torch_name: entry.to_torch(arrays[entry.path]) for entry in layout(definition.shapes)}
 
 
 def official_shapes(definition: Definition) -> dict[str, Shape]:
     """Names and shapes of the program's state dict, in its order."""
-    shapes = {_path(keys): leaf.shape for keys, leaf in jax.tree.leaves_with_path(definition.shapes)}
-    return {entry.torch_name: _official_shape(entry, shapes[entry.path]) for entry in layout(definition.shapes)}
+    shapes = {path_of(keys): leaf.shape for keys, leaf in jax.tree.leaves_with_path(definition.shapes)}
+    return {entry.torch_name: entry.torch_shape(shapes[entry.path]) for entry in layout(definition.shapes)}
 
 
 def layout(shapes: Params) -> list[Entry]:
@@ -112,15 +103,3 @@ def _layers(tree: Params, path: tuple, prefix: str, layers: _Layers) -> Iterator
             if leaf in tree.get(ours, {}):
                 kind, leaf_rank = ("bias", 1) if leaf == "bias" else ("weight", rank)
                 yield Entry((*path, ours, leaf), f"{prefix}{theirs}.{kind}", leaf_rank)
-
-
-def _path(keys) -> tuple[str | int, ...]:
-    return tuple(key.key for key in keys)
-
-
-def _official_shape(entry: Entry, shape: Shape) -> Shape:
-    """HWIO to OIHW, (in, out) to (out, in) and trailing ones where the program has a 1x1 convolution."""
-    if entry.path[-1] != "kernel":
-        return shape
-    turned = (shape[-1], shape[-2], *shape[:-2])
-    return turned + (1,) * (entry.torch_rank - len(turned))

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
+from pdm_jax.interop.entries import Entry, path_of
 from pdm_jax.interop.matching import Shape, match_names, match_positions
-from pdm_jax.interop.pdm_layout import Entry, layout
+from pdm_jax.interop.pdm_layout import layout
 from pdm_jax.networks.functional import Definition
 from pdm_jax.types import Params
 
@@ -61,20 +62,20 @@ def load_torch(tensors: Mapping[str, np.ndarray], definition: Definition) -> Par
     """
     entries, shapes = _entries(definition)
     match_names(tensors, torch_shapes(definition))
-    flat = {e.path: _from_torch(e, tensors[e.torch_name], shapes[e.path]) for e in entries}
+    flat = {e.path: e.from_torch(tensors[e.torch_name], shapes[e.path]) for e in entries}
     return _nest(flat, definition)
 
 
 def to_torch(params: Params, definition: Definition) -> dict[str, np.ndarray]:
     """The inverse of `load_torch`: the state dict, in its order."""
     flat = _flatten(params)
-    return {entry.torch_name: _to_torch(entry, np.asarray(flat[entry.path])) for entry in layout(definition.shapes)}
+    return {entry.torch_name: entry.to_torch(np.asarray(flat[entry.path])) for entry in layout(definition.shapes)}
 
 
 def torch_shapes(definition: Definition) -> dict[str, Shape]:
     """Names and shapes of the PyTorch program's state dict, in its order."""
     entries, shapes = _entries(definition)
-    return {entry.torch_name: _torch_shape(entry, shapes[entry.path]) for entry in entries}
+    return {entry.torch_name: entry.torch_shape(shapes[entry.path]) for entry in entries}
 
 
 def _entries(definition: Definition) -> tuple[list[Entry], dict[tuple, Shape]]:
@@ -82,34 +83,10 @@ def _entries(definition: Definition) -> tuple[list[Entry], dict[tuple, Shape]]:
 
 
 def _flatten(tree: Params) -> dict[tuple, np.ndarray]:
-    return {_path(keys): leaf for keys, leaf in jax.tree.leaves_with_path(tree)}
+    return {path_of(keys): leaf for keys, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def _nest(flat: Mapping[tuple, np.ndarray], definition: Definition) -> Params:
     return jax.tree.map_with_path(
-        lambda keys, _: np.ascontiguousarray(flat[_path(keys)], np.float32), definition.shapes
+        lambda keys, _: np.ascontiguousarray(flat[path_of(keys)], np.float32), definition.shapes
     )
-
-
-def _path(keys) -> tuple[str | int, ...]:
-    return tuple(key.key for key in keys)
-
-
-def _torch_shape(entry: Entry, shape: Shape) -> Shape:
-    """Features of output and input come first there: HWIO to OIHW, (in, out) to (out, in) and trailing ones."""
-    if entry.path[-1] != "kernel":
-        return shape
-    turned = (shape[-1], shape[-2], *shape[:-2])
-    return turned + (1,) * (entry.torch_rank - len(turned))
-
-
-def _to_torch(entry: Entry, array: np.ndarray) -> np.ndarray:
-    if entry.path[-1] != "kernel":
-        return array
-    return np.ascontiguousarray(np.moveaxis(array, (-1, -2), (0, 1)).reshape(_torch_shape(entry, array.shape)))
-
-
-def _from_torch(entry: Entry, array: np.ndarray, shape: Shape) -> np.ndarray:
-    if entry.path[-1] != "kernel":
-        return array
-    return np.moveaxis(array.reshape(array.shape[: len(shape)]), (0, 1), (-1, -2))

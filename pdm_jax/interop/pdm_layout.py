@@ -7,25 +7,10 @@ so holds for any config.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 
+from pdm_jax.interop.entries import Entry
 from pdm_jax.types import Params
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One tensor."""
-
-    path: tuple[str | int, ...]  # in our parameters
-    torch_name: str  # in the state dict
-    torch_rank: int  # of the tensor there: where it has a 1x1 convolution a dense kernel ends in ones
-
-    @property
-    def name(self) -> str:
-        """Our path with dots."""
-        return ".".join(map(str, self.path))
-
 
 # Our layer, its name there, and the rank of its weight there; in the order of the official files.
 _Layers = tuple[tuple[str, str, int], ...]

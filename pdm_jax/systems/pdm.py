@@ -138,5 +138,7 @@ def _check_loss(loss: LossConfig, model: ModelConfig, num_steps: int) -> None:
         raise UserError(
             f"config.loss trains steps [{loss.t_min}, {loss.t_max}); expected 0 <= t_min < t_max <= {num_steps}"
         )
+    if loss.label_dropout and model.network.get("has_null") is False:
+        raise UserError("config.loss.label_dropout needs a null label, which config.model.network.has_null=False lacks")
     if loss.vlb_weight and not model.network.get("learn_variance", True):
         raise UserError("config.loss.vlb_weight needs config.model.network.learn_variance; set one of them to match")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -91,29 +91,29 @@ def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, w
     from pdm_jax.evaluation.extraction import Extractor
     from pdm_jax.evaluation.frechet import distance_to
     from pdm_jax.evaluation.judges import local_network
+    from pdm_jax.evaluation.statistics import Statistics
     from pdm_jax.evaluation.summary import Wanted, summarize
 
     num, processes = config.eval.fixed_num, jax.process_count()
     labels, run = choose_labels("cycle", num, system.num_classes), make_generate(system, config.sample, mesh)
-    state: dict[str, Any] = {}
 
-    def statistics(batches: Iterator[dict[str, np.ndarray]], total: int):
-        output = next(iter(state["extractor"].network.outputs))
-        return summarize(state["extractor"], batches, total, Wanted(statistics=(output,))).statistics(output)
+    def statistics(extractor: Extractor, batches: Iterator[dict[str, np.ndarray]], total: int) -> Statistics:
+        output = next(iter(extractor.network.outputs))
+        return summarize(extractor, batches, total, Wanted(statistics=(output,))).statistics(output)
 
-    def set_up() -> None:
+    @functools.cache
+    def judge() -> tuple[Extractor, Callable[[Statistics], float]]:
         logger.info("the feature network of config.eval.metric 'fid' learns the data")
         key = {**dataset.identity, "image_shape": system.image_shape}
-        state["extractor"] = Extractor(local_network(dataset, key, workdir / "eval"), dataset.host_batch_size)
-        state["distance"] = distance_to(statistics(dataset.once(), dataset.num_records))
+        extractor = Extractor(local_network(dataset, key, workdir / "eval"), dataset.host_batch_size)
+        return extractor, distance_to(statistics(extractor, dataset.once(), dataset.num_records))
 
     def measure(params: Params) -> float:
-        if not state:
-            set_up()
-        size = state["extractor"].batch_size
+        extractor, distance = judge()
+        size = extractor.batch_size
         images = np.concatenate(list(generate(run, params, config.seed, num, labels, mesh, batch_size=size)))
         mine = np.arange(num)[jax.process_index() :: processes]
         parts = (mine[i : i + size] for i in range(0, len(mine), size))
-        return state["distance"](statistics(({"image": images[part], "index": part} for part in parts), num))
+        return distance(statistics(extractor, ({"image": images[part], "index": part} for part in parts), num))
 
     return measure

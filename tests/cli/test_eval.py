@@ -23,7 +23,7 @@ def quick_local_network(monkeypatch):
     monkeypatch.setattr(local_features, "train_local", train)
     monkeypatch.setattr(local_features, "save", lambda path, network: path.write_text("kept"))
     monkeypatch.setattr(local_features, "load", lambda path: simple_features("local"))
-    monkeypatch.setattr(local_features, "local_perceptual", lambda network: mean_distance("local"))
+    monkeypatch.setattr(local_features, "local_perceptual", lambda network: mean_distance("perceptual_local"))
     return trained
 
 
@@ -86,7 +86,7 @@ def test_any_two_sets(evaluate, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3)).astype(np.uint8)
     a, b = folder_of(tmp_path / "a", images), folder_of(tmp_path / "b", np.maximum(images, 20))
     printed, rows = evaluate(f"--images={a}", f"--reference={b}", "--metrics=fid,psnr,ssim,lpips,rfid")
-    assert set(printed) == {"psnr", "ssim", "rfid_local", "local"}
+    assert set(printed) == {"psnr", "ssim", "rfid_local", "perceptual_local"}
     assert rows[0]["num"] == rows[0]["num_reference"] == "12" and "step" not in rows[0]
     assert 20 < printed["psnr"] < 60 and 0.8 < printed["ssim"] <= 1
 
@@ -100,6 +100,11 @@ def test_mistakes_are_one_line(refused, workdir, tmp_path):
         ([*run, "--metrics=fdi"], "there is no metric 'fdi'"),
         ([*run, "--size=8"], "--size belongs to --images"),
         ([*run, "--num=0"], "--num is 0"),
+        ([*images, f"--reference={a}", "--num=0"], "--num is 0"),
+        ([*images, f"--reference={a}", "--batch-size=0"], "--batch-size is 0"),
+        ([*images, f"--reference={a}", "--manifold-num=0"], "--manifold-num is 0"),
+        ([*run, "--metrics=sfid"], "sfid needs spatial features, which local has not"),
+        ([*images, "--metrics=psnr"], "needs --reference with the originals"),
         ([*run, "--features=inception"], "--features is 'inception'; expected local, inception:FILE or vgg16:FILE"),
         ([*run, "--features=inception:none.pth"], "none.pth"),
         ([*run, "--step=best"], "has a score; train with config.eval.every set"),
@@ -115,6 +120,6 @@ def test_mistakes_are_one_line(refused, workdir, tmp_path):
     for argv, message in cases:
         line = refused("eval", *argv, f"--out={tmp_path}/out", f"--cache={tmp_path}/cache")
         assert message in line, (argv, line)
-    assert not (tmp_path / "out" / "results.csv").exists()
+    assert not (tmp_path / "out").exists()  # nothing was generated for what cannot be scored
     (tmp_path / "file").write_text("")
     assert "choose another --cache" in refused("eval", *run, f"--cache={tmp_path}/file/cache")

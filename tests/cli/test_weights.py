@@ -167,7 +167,7 @@ def test_export_errors(imported, tmp_path):
 
 def test_guided_diffusions_weights_and_halves(config_file, torch_file, network, tmp_path):
     overrides = ["--config.model.backbone=adm_unet", "--config.model.prediction=eps", "--config.loss.kind=mse"]
-    overrides += ["--config.loss.target=eps", "--config.loss.vlb_weight=0"]
+    overrides += ["--config.loss.target=eps", "--config.loss.vlb_weight=0", "--config.loss.label_dropout=0"]
     model = load_config(str(config_file), overrides).model
     definition = make_network(
         dataclasses.replace(model, network={**model.network, "has_null": False}), tiny.config().data.channels

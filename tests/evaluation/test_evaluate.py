@@ -47,7 +47,7 @@ def features(images):
 def run(metrics, images, reference, network=None, **settings):
     how = {key: settings.pop(key) for key in ("confidence", "extrapolate", "splits", "manifold_num") if key in settings}
     judges = Judges(network or simple_features(), mean_distance() if "lpips" in metrics else None)
-    return evaluate(Demand(metrics, **how), judges, images, reference, batch_size=16, bar=silent, **settings)
+    return evaluate(Demand(metrics, **how), judges, lambda: images, reference, batch_size=16, bar=silent, **settings)
 
 
 def test_the_numbers_are_those_of_the_metrics_themselves(sets):
@@ -135,7 +135,8 @@ def test_foreign_statistics_are_inceptions(sets, tmp_path):
         (("fid",), 19, {"confidence": True}, "fid needs at least 20 images, there are 19"),
         (("is",), 9, {}, "is needs at least 10 images, there are 9"),
         (("sfid",), 9, {}, "sfid needs spatial features, which simple has not"),
-        (("psnr",), 9, {}, "has 9 images and .* has 60"),
+        (("psnr",), 9, {}, r"has 9 images and .* has 60"),
+        (("rfid",), 9, {}, r"has 9 images and .* has 60"),
     ],
 )
 def test_too_few_images_or_the_wrong_ones(sets, folder_of, noise_images, metrics, num, settings, message):

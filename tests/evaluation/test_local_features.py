@@ -100,7 +100,7 @@ def test_distances_between_images(trained):
     near = np.clip(x.astype(int) + 8, 0, 255).astype(np.uint8)
     judge = local_perceptual(network)
     distance = jax.jit(judge.apply)
-    assert judge.name == "local"
+    assert judge.name == "perceptual_local"
     np.testing.assert_allclose(distance(judge.params, x, x), 0, atol=1e-6)
     to_near, to_far = distance(judge.params, x, near), distance(judge.params, x, x[::-1].swapaxes(1, 2))
     assert to_near.shape == (3,)

@@ -53,7 +53,7 @@ Path(out).write_text(json.dumps({"scores": scores, "made": made}))
 def run(images, reference):
     judges = Judges(simple_features(), mean_distance())
     demand = Demand(METRICS, splits=3, confidence=True)
-    return evaluate(demand, judges, ImageSet(images), ImageSet(reference), batch_size=4, bar=silent)[0]
+    return evaluate(demand, judges, lambda: ImageSet(images), ImageSet(reference), batch_size=4, bar=silent)[0]
 
 
 def test_two_hosts_score_as_one(tmp_path):

@@ -114,6 +114,12 @@ def test_other_backbones_train(backbone, network):
     assert np.isfinite(loss).all() and set(terms) == {"simple", "vlb"}
 
 
+def test_labels_are_not_dropped_without_a_null_label():
+    network = {"width": 32, "channel_mult": (1,), "num_blocks": 1, "head_dim": 32, "has_null": False}
+    with pytest.raises(UserError, match="label_dropout needs a null label"):
+        make_system(tiny.config(model={"backbone": "adm_unet", "network": network}))
+
+
 def test_a_backbone_that_does_not_exist():
     with pytest.raises(UserError, match=r"backbone is 'unet'; expected one of pdm_unet, adm_unet, vit"):
         make_system(tiny.config(model={"backbone": "unet"}))
