@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="what each runs, after --")
     args = parser.parse_args(argv)
     if args.processes < 1:
-        parser.error(f"--processes is {args.processes}; expected at least 1")
+        print(f"local: --processes is {args.processes}; expected at least 1", file=sys.stderr)
+        return 2
     group = Group(args.grace)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: group.stop(number))
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         group.stop(signal.SIGTERM)
         group.wait()
-        parser.error(f"cannot start: {error}")
+        print(f"local: cannot start: {error}", file=sys.stderr)
+        return 2
     return group.wait()
 
 
@@ -50,8 +52,7 @@ class Group:
     def __init__(self, grace: float):
         """`grace` is how many seconds a process has to end by itself once it is asked to."""
         self._grace = grace
-        self._processes: list[subprocess.Popen] = []
-        self._logs: list[Path] = []
+        self._processes: dict[subprocess.Popen, Path] = {}  # and the log of each
         self._deadline: float | None = None  # of the grace, once it has begun
 
     def start(self, command: Sequence[str], num: int, logs: Path) -> None:
@@ -64,13 +65,13 @@ class Group:
         shared = {"JAX_COORDINATOR_ADDRESS": f"localhost:{_free_port()}", "JAX_NUM_PROCESSES": str(num)}
         for index in range(num):
             environment = {"JAX_PLATFORMS": "cpu", **os.environ, **shared, "JAX_PROCESS_ID": str(index)}
-            self._logs.append(logs / f"{index}.log")
-            with self._logs[-1].open("ab") as log:
+            path = logs / f"{index}.log"
+            with path.open("ab") as log:
                 # A session of its own: a terminal's Ctrl-C would reach it beside what is passed on.
                 process = subprocess.Popen(
                     command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
-            self._processes.append(process)
+            self._processes[process] = path
 
     def stop(self, number: int) -> None:
         """Asks all that run to end, by a signal."""
@@ -94,7 +95,7 @@ class Group:
 
     def _failure(self) -> int:
         """The exit code of a process that has failed, which is told; 0 if none has."""
-        for process, log in zip(self._processes, self._logs, strict=True):
+        for process, log in self._processes.items():
             if process.poll():  # neither running nor ended well
                 code = process.returncode if process.returncode > 0 else 128 - process.returncode
                 print(f"process {process.pid} ended with exit code {code}; see {log}", file=sys.stderr)
