@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,11 @@ def add_parser(subparsers) -> None:
         "--grid", nargs="+", action="extend", default=[], metavar="KEY=A,B", help="optimizer.learning_rate=1e-4,3e-4"
     )
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("--print", action="store_true", help="print a shell command a point, for a scheduler, and end")
+    only.add_argument(
+        "--print",
+        action="store_true",
+        help="print a shell command a point, for a scheduler, and end; into a bucket a point is only trained",
+    )
     only.add_argument("--report", action="store_true", help="make the table and the plot of what is there, and end")
     evaluation = parser.add_argument_group("evaluation, as of pdm eval")
     evaluation.add_argument("--num", type=int, help="images a point (default: config.eval.num)")
@@ -49,19 +54,27 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs, prints or reports a sweep; returns the exit status."""
     import jax
+    from etils import epath
 
     from pdm_jax.checkpoints.failures import disk_errors
     from pdm_jax.cli.sweep_points import claim, make_points, read_axes
     from pdm_jax.cli.sweep_runs import Runs
 
     jax.config.update("jax_platforms", "cpu")  # accelerators are left to the processes that train
-    if "://" in args.workdir:
-        raise UserError(f"--workdir is {args.workdir}; a sweep keeps logs and tables in a folder of a disk")
-    workdir = Path(args.workdir).expanduser()
+    in_bucket = "://" in args.workdir
+    if in_bucket and not args.print:
+        raise UserError(
+            f"--workdir is {args.workdir}; a sweep keeps logs and tables in a folder of a disk. Run what --print "
+            "prints, copy the bucket to a disk, and give that folder"
+        )
+    workdir = epath.Path(args.workdir) if in_bucket else Path(args.workdir).expanduser()
     axes = read_axes(args.patch_sizes, args.grid)
     points = make_points(args.config, args.overrides, axes, workdir)
     _check_evaluation(args, points)
     runs = Runs([f"--config={args.config}", *args.overrides], _evaluation(args), workdir / "cache")
+    if in_bucket:
+        print("\n".join(shlex.join(["pdm", *runs.commands(point)["train"]]) for point in points))
+        return 0
     if args.report and not workdir.is_dir():
         raise UserError(f"there is no sweep in {workdir}; run it without --report")
     claim(workdir, load_config(args.config, args.overrides), axes)

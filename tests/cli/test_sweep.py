@@ -191,6 +191,18 @@ def test_commands_for_a_scheduler(sweep, stand_in):
         assert {"--num=70", "--steps=3", f"--cache={stand_in}/cache"} <= set(evaluate)
 
 
+def test_commands_for_a_scheduler_without_a_disk(sweep, stand_in):
+    asked = ["--patch-sizes=1,2", "--workdir=gs://bucket/my sweep"]
+    status, out, _ = sweep(*asked, "--print")
+    trained = [shlex.split(line) for line in out.splitlines()]
+    assert status == 0 and [words[:2] for words in trained] == [["pdm", "train"]] * 2 and "&&" not in out
+    for words, name in zip(trained, ("patch_size=1", "patch_size=2"), strict=True):
+        arguments, overrides = separate_overrides(words[1:])
+        args = _parser().parse_args(arguments)
+        assert args.workdir == f"gs://bucket/my sweep/{name}"
+        assert load_config(args.config, overrides).model.patch_size == int(name[-1])
+
+
 def test_a_report_of_what_is_there(sweep, refused_sweep, stand_in, monkeypatch):
     asked = ["--patch-sizes=1,2", "--config.split.boundaries=500", "--report"]
     assert "there is no sweep in" in refused_sweep(*asked)
