@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pdm_jax.cli.running import add_running_arguments, start
 from pdm_jax.cli.sampling_flags import add_sampling_arguments, digest, refuse_sampling_arguments
 from pdm_jax.errors import UserError
 
@@ -53,6 +54,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder of results (default: eval in the workdir, or here)")
     parser.add_argument("--cache", metavar="DIR", help="what is computed once (default: $PDM_CACHE, ~/.cache/pdm_jax)")
     add_sampling_arguments(parser)
+    add_running_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -70,6 +72,7 @@ class _Sides:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns the exit status."""
+    start(args)
     import jax
 
     from pdm_jax.evaluation.demand import Demand
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--batch-size is {args.batch_size}; expected at least 1")
     if args.nll:
         return _run_nll(args)
-    start, cache = time.perf_counter(), _cache(args.cache)
+    begin, cache = time.perf_counter(), _cache(args.cache)
     demand = Demand(
         tuple(args.metrics.split(",")),
         confidence=args.confidence,
@@ -122,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         cache=cache,
         bar=_bar,
     )
-    seconds = round(time.perf_counter() - start, 1)
+    seconds = round(time.perf_counter() - begin, 1)
     if jax.process_index() == 0:
         facts = {**sides.facts, "reference": sides.reference, **found, "seconds": seconds}
         path = write_results(sides.out, facts, scores)
@@ -215,9 +218,11 @@ def _show(scores: Mapping[str, float], facts: Mapping[str, Any], path: Path) -> 
 
 @contextlib.contextmanager
 def _bar(name: str, total: int) -> Iterator[Any]:
+    import jax
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=name, unit="image", dynamic_ncols=True, leave=False) as bar:
+    quiet = jax.process_index() != 0
+    with tqdm(total=total, desc=name, unit="image", dynamic_ncols=True, leave=False, disable=quiet) as bar:
         yield bar.update
 
 

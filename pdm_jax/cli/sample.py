@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from pdm_jax.cli.running import add_running_arguments, start
 from pdm_jax.cli.sampling_flags import add_sampling_arguments
 
 
@@ -20,11 +21,13 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--num", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--out", default="samples.png", help="grid.png, archive.npz (ADM's layout) or a folder")
     add_sampling_arguments(parser)
+    add_running_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Samples; returns the exit status."""
+    start(args)
     import jax
     import numpy as np
     from tqdm import tqdm
@@ -37,14 +40,14 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--num is {args.num}; expected at least 1")
     sampling, out = open_sampling(args), Path(args.out)
     check_output(out)
-    start, images = time.perf_counter(), []
-    with tqdm(total=args.num, unit="image", dynamic_ncols=True) as bar:
+    begin, images = time.perf_counter(), []
+    with tqdm(total=args.num, unit="image", dynamic_ncols=True, disable=jax.process_index() != 0) as bar:
         for batch in sampling.images(args.num):
             images.append(batch)
             bar.update(len(batch))
     if jax.process_index() == 0:
         write_images(out, np.concatenate(images), sampling.labels(args.num))
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - begin
         print(
             f"{out}: {args.num} images of checkpoint {sampling.model.step}, "
             f"{sampling.num_steps} {sampling.sampling.sampler} steps, {seconds:.1f} s"

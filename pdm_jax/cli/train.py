@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
+import signal
 
 from pdm_jax.cli.config_files import add_config_arguments, load_config
+from pdm_jax.cli.running import add_running_arguments, start
+from pdm_jax.cli.status import DONE, INTERRUPTED, PREEMPTED
+from pdm_jax.errors import UserError
 
 
 def add_parser(subparsers) -> None:
@@ -13,7 +18,9 @@ def add_parser(subparsers) -> None:
         "train",
         help="train, or go on with a run",
         description="Trains a config; an existing workdir is gone on with. "
-        "With config.split, the parts of the model in turn, the noisiest first.",
+        "With config.split, the parts of the model in turn, the noisiest first. SIGTERM and Ctrl-C save first. "
+        "Exit status: 0 done, 1 failed, 2 a mistake (a loss that is not finite, too), 75 stopped by SIGTERM, "
+        "130 by Ctrl-C.",
     )
     add_config_arguments(parser)
     parser.add_argument(
@@ -24,19 +31,45 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--force-config", action="store_true", help="go on although the config differs in what changes training"
     )
+    parser.add_argument(
+        "--profile", metavar="FIRST:LAST", help="trace these steps into profile/ in the workdir, for TensorBoard"
+    )
+    add_running_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit status."""
+    profile = _window(args.profile)
+    config = load_config(args.config, args.overrides)
+    start(args)
     import jax
 
     from pdm_jax.data import make_dataset
     from pdm_jax.training import train
+    from pdm_jax.training.interrupt import StopSignal
 
-    config = load_config(args.config, args.overrides)
     dataset = make_dataset(
         config.data, config.seed, process_index=jax.process_index(), process_count=jax.process_count()
     )
-    train(config, args.workdir, dataset, part=args.half, init_from=args.init_from, force_config=args.force_config)
-    return 0
+    stop = StopSignal()
+    train(
+        config,
+        args.workdir,
+        dataset,
+        part=args.half,
+        init_from=args.init_from,
+        force_config=args.force_config,
+        profile=profile,
+        stop=stop,
+    )
+    return {None: DONE, signal.SIGTERM: PREEMPTED, signal.SIGINT: INTERRUPTED}[stop.obeyed]
+
+
+def _window(text: str | None) -> tuple[int, int] | None:
+    """The first and the last step of `FIRST:LAST`."""
+    if text is None:
+        return None
+    if (match := re.fullmatch(r"(\d+):(\d+)", text)) is None:
+        raise UserError(f"--profile is {text!r}; expected FIRST:LAST, such as 10:12")
+    return int(match[1]), int(match[2])

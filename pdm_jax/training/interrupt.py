@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-_AGREE_EVERY = 10  # steps between two questions to the other processes
+_ASK_EVERY = 5.0  # seconds between two questions to the other processes: each makes all wait for their devices
+_MOST_STEPS = 1000  # between two questions
 
 
 class StopSignal:
-    """While the `with` block runs, the first SIGTERM or SIGINT sets `requested`; a second SIGINT interrupts."""
+    """While the `with` block runs, the first SIGTERM or SIGINT is noted; a second SIGINT interrupts."""
 
     def __init__(self):
-        self.requested = False
+        self.obeyed: signal.Signals | None = None  # what ended the training early; the same on all processes
+        self._requested: signal.Signals | None = None
         self._previous = {}
+        self._wait = 1  # steps until the next question
+        self._interval, self._asked = 1, time.monotonic()
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python does not allow handlers
@@ -29,15 +34,25 @@ class StopSignal:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def agreed(self, step: int) -> bool:
-        """Whether to stop after `step`, the same on all processes: a signal to any of them stops all."""
+    def agreed(self) -> bool:
+        """Whether to stop now; call it once a step. A signal to any process stops all, after the same step."""
+        self._wait -= 1
         if jax.process_count() == 1:
-            return self.requested
-        if step % _AGREE_EVERY:
-            return False
-        return bool(np.any(multihost_utils.process_allgather(np.bool_(self.requested))))
+            self.obeyed = self._requested
+        elif self._wait == 0:
+            self.obeyed = self._ask()
+        return self.obeyed is not None
+
+    def _ask(self) -> signal.Signals | None:
+        """What any process was sent, and by the time of the first one when to ask again."""
+        seconds = (time.monotonic() - self._asked) / self._interval  # a step
+        own = np.array([self._requested or 0, min(_MOST_STEPS, 1 + _ASK_EVERY // seconds)], np.int32)
+        requested, intervals = multihost_utils.process_allgather(own).T
+        self._wait = self._interval = int(intervals[0])
+        self._asked = time.monotonic()
+        return signal.Signals(int(requested.max())) if requested.any() else None
 
     def _handle(self, number: int, _) -> None:
-        if self.requested and number == signal.SIGINT:
+        if self._requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
+        self._requested = signal.Signals(number)

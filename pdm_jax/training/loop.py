@@ -17,11 +17,13 @@ from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import Part, System, make_system, parts_of
+from pdm_jax.training.heartbeat import Heartbeat
 from pdm_jax.training.interrupt import StopSignal
 from pdm_jax.training.measure import Measure, make_measure
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.overview import describe
 from pdm_jax.training.preview import Preview, make_preview
+from pdm_jax.training.profile import Profile, check_window
 from pdm_jax.training.reports import Reports
 from pdm_jax.training.resume import Position, begin, load_weights, warm_weights
 from pdm_jax.training.state import TrainState, plan_state
@@ -40,6 +42,8 @@ def train(
     part: str | None = None,
     init_from: str | None = None,
     force_config: bool = False,
+    profile: tuple[int, int] | None = None,
+    stop: StopSignal | None = None,
 ) -> int:
     """Trains until `config.train.num_steps`, from wherever `workdir` left off; the parts of a split model in turn.
 
@@ -51,6 +55,8 @@ def train(
       part: trains this part of a split model alone; None trains all that are not complete, the noisiest first.
       init_from: workdir whose averaged weights a new run starts from; of a split model, its first part.
       force_config: go on although the config differs from the workdir's in what changes training.
+      profile: traces these steps, from the first to the last, into `profile/`.
+      stop: tells afterwards which signal ended the training early, if one did.
 
     Returns:
       The step reached by the part that was trained last: its `num_steps`, or less when a SIGTERM or SIGINT asked to
@@ -66,12 +72,14 @@ def train(
         raise UserError(f"this model has no part {part!r}; " + (f"it has {names}" if names else "it is not split"))
     for each in parts:
         _check_data(each.config, make_system(each.config), dataset)
+    for each in chosen:
+        check_window(profile, each.config.train.num_steps)
     _check_layout(workdir, parts)
     step = 0
-    with StopSignal() as stop:
+    with stop or StopSignal() as stop:
         for each in chosen:
             weights = _first_weights(each, parts, config, workdir, init_from)
-            step = _train_part(each, config, workdir, dataset, stop, weights, force_config)
+            step = _train_part(each, config, workdir, dataset, stop, weights, force_config, profile)
             if step < each.config.train.num_steps:
                 break
     return step
@@ -111,6 +119,7 @@ def _train_part(
     stop: StopSignal,
     weights: Callable[[Params], Params],
     force_config: bool,
+    profile: tuple[int, int] | None,
 ) -> int:
     """Trains one part, or all there is, until it is complete or told to stop; returns the step reached."""
     config = part.config
@@ -128,17 +137,21 @@ def _train_part(
             folder.mkdir(parents=True, exist_ok=True)
             describe(part, system, dataset, mesh, folder)
             run = _Run(config, to_dict(whole), checkpoints, folder, position, preview, measure)
+        trace = Profile(folder / "profile", profile, step=run.step)
         try:
             while run.step < config.train.num_steps:
-                batch = put(next(batches), mesh)
+                batch = put(next(batches), system, mesh)
+                trace.before(run.step + 1)
                 with jax.transfer_guard("disallow"):
                     state, metrics = train_step(run.state, batch)
-                stopping = stop.agreed(run.step + 1)
+                trace.after(run.step + 1, metrics)
+                stopping = run.step + 1 < config.train.num_steps and stop.agreed()
                 run.after_step(state, metrics, batches, last=stopping)
                 if stopping:
                     logger.info("stopped at step %d; the same command goes on from there", run.step)
                     break
         finally:
+            trace.close()
             run.reports.close()
             batches.close()
     return run.step
@@ -161,6 +174,12 @@ class _Run:
         self.state, self.step, self.host_ema = position.state, position.step, position.host_ema
         self.reports = Reports(folder, first_step=self.step, last_step=config.train.num_steps)
         self.window = Window(config.data.batch_size)
+        self._heartbeat = Heartbeat(
+            folder,
+            batch_size=config.data.batch_size,
+            num_steps=config.train.num_steps,
+            silent=self.reports.has_bar,
+        )
         self._saved_config, self._preview, self._measure = saved_config, preview, measure
 
     def after_step(self, state: TrainState, metrics: dict[str, jax.Array], batches: Any, *, last: bool) -> None:
@@ -182,6 +201,7 @@ class _Run:
                 self.save(batches, score)
             if train.grid_every and (self.step % train.grid_every == 0 or self.step == train.num_steps):
                 self.reports.grid(self.step, self._preview(self._ema()))
+        self._heartbeat.beat(self.step, self.window.newest, last=last)
 
     def save(self, batches: Any, score: tuple[str, float] | None) -> None:
         """Starts writing a checkpoint of this moment; raises `UserError` if the weights are not finite."""

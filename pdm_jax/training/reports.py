@@ -1,7 +1,7 @@
 """What a run tells: one JSON line a report, TensorBoard events, a progress bar, sample grids. Process 0 only.
 
 JSON lines need nothing. Events, bar and grids need tensorboardX, tqdm and pillow, and are left out where those are not
-installed, as on a bare accelerator image.
+installed, as on a bare accelerator image; the bar also where stderr is no terminal.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import logging
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,13 @@ import numpy as np
 
 from pdm_jax.errors import UserError
 
-logger = logging.getLogger(__name__)
-
 
 class Reports:
     """Writes `metrics.jsonl`, `events.out.tfevents.*` and `grids/` under a folder."""
 
     def __init__(self, workdir: Path, *, first_step: int, last_step: int):
         """Reports of steps after `first_step`, left by a run that got further before it died, are dropped."""
-        self._active = jax.process_index() == 0
+        self._active, self._bar = jax.process_index() == 0, None
         if not self._active:
             return
         self._workdir, self._path = workdir, workdir / "metrics.jsonl"
@@ -35,9 +33,14 @@ class Reports:
         self._events = _make_events(workdir, first_step)
         self._bar = _make_bar(first_step, last_step)
 
+    @property
+    def has_bar(self) -> bool:
+        """Whether a progress bar is shown."""
+        return self._bar is not None
+
     def advance(self) -> None:
         """One more step is done."""
-        if self._active and self._bar is not None:
+        if self._bar is not None:
             self._bar.update()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -49,12 +52,10 @@ class Reports:
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
-        shown = {"loss": values["loss"], "images/s": values.get("images_per_s")}
-        text = ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
         if self._bar is not None:
+            shown = {"loss": values["loss"], "images/s": values.get("images_per_s")}
+            text = ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
             self._bar.set_postfix_str(text, refresh=False)
-        else:
-            logger.info("step %d: %s", step, text)
 
     def grid(self, step: int, image: np.ndarray) -> None:
         """A sample grid (H, W, C) uint8, as `grids/STEP.png` and in the events."""
@@ -101,7 +102,7 @@ def _make_events(workdir: Path, first_step: int) -> Any:
 
 
 def _make_bar(first_step: int, last_step: int) -> Any:
-    if importlib.util.find_spec("tqdm") is None:
+    if importlib.util.find_spec("tqdm") is None or not sys.stderr.isatty():
         return None
     from tqdm import tqdm
 
