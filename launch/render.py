@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import re
 import shlex
 import shutil
@@ -51,9 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
+def _installed(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"{name} is not installed; pip install 'pdm_jax[launch]'") from error
 
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    yaml = _installed("yaml")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -65,8 +72,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _setting(text: str) -> tuple[str, Any]:
     """KEY=VALUE, the value as it would stand in the file."""
-    import yaml
-
+    yaml = _installed("yaml")
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--set is {text!r}; expected KEY=VALUE")
@@ -108,8 +114,7 @@ def _render(values: Values, points: Sequence[str] | None) -> dict[str, str]:
 
 
 def _render_run(values: Values, facts: Mapping[str, Any]) -> dict[str, str]:
-    import jinja2
-
+    jinja2 = _installed("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
         undefined=jinja2.StrictUndefined,

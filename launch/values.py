@@ -40,6 +40,7 @@ class Values:
     project: str = _value(r"[a-z][-a-z0-9]{4,28}[a-z0-9]", "a project's id such as my-project", of=_CLOUD)
     zone: str = _value(r"[a-z]+-[a-z]+\d+-[a-z]", "such as us-west4-a", of=_CLOUD)
     spot: bool = _value("", "true or false", of=_CLOUD, default=True)
+    runtime: str = _value(r"[\w.-]*", "a runtime of Cloud TPU such as v2-alpha-tpuv5-lite", of=("tpu_vm",), default="")
     cluster: str = _value(_NAME, "a cluster's name such as pdm", of=_GKE)
     image: str = _value(r"[\w.:/@-]+", "such as us-west4-docker.pkg.dev/my-project/pdm/pdm_jax:latest", of=_GKE)
     partition: str = _value(r"[\w,.-]+", "such as gpu", of=_SLURM)

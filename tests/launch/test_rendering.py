@@ -20,7 +20,7 @@ ODD = {"arguments": ["--config.split.parts=({}, {'a': 1})", "--half=high"], "nam
 CASES = {
     "example": {},
     "old and small": {"accelerator": "v2-8", "spot": False, "data": None, "source": None},
-    "odd arguments": ODD,
+    "odd arguments": ODD | {"runtime": "v2-alpha-tpuv5"},
     "gke": {"launcher": "gke"},
     "gke, one host": {"launcher": "gke", "accelerator": "v6e-1", "spot": False, "data": "gs://my-bucket"},
     "gke, no data": {"launcher": "gke", "accelerator": "v4-128", "data": None, **ODD},
@@ -142,6 +142,7 @@ def test_settings_go_before_the_file(render):
         ({"name": "a" * 31}, "expected at most 30"),
         ({"project": "x"}, "project is 'x'"),
         ({"zone": "us-west4"}, "zone is 'us-west4'"),
+        ({"runtime": "a b"}, "runtime is 'a b'"),
         ({"spot": "often"}, "spot is 'often'; expected true or false"),
         ({"max_restarts": -1}, "max_restarts is -1"),
         ({"max_restarts": True}, "max_restarts is True"),
