@@ -21,7 +21,8 @@ def render(tmp_path):
         values = {key: value for key, value in (VALUES | changes).items() if value is not None}
         (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
         command = [sys.executable, ROOT / "launch/render.py", f"--values={tmp_path}/values.yaml", f"--out={out}", *argv]
-        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        environment = os.environ | {"PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{ROOT}"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         return done.returncode, done.stderr, out
 
     return run

@@ -186,6 +186,13 @@ def test_mistakes_of_the_command_line(render, tmp_path, argv, message):
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "values.yaml"])
 
 
+def test_a_missing_package_is_named(render, tmp_path, monkeypatch):
+    (tmp_path / "jinja2.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    status, err, out = render({})
+    assert (status, err) == (2, "render: jinja2 is not installed; pip install 'pdm_jax[launch]'\n") and not out.exists()
+
+
 def test_the_image_has_what_the_commands_need():
     lines = map(str.split, (ROOT / "launch" / "Dockerfile").read_text().splitlines())
     copied = {name for words in lines if words[:1] == ["COPY"] for name in words[1:-1]}
