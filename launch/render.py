@@ -89,9 +89,16 @@ def _read_points(path: Path) -> list[str]:
         points = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the points {path}: {error}; {make_them}") from error
-    if not points or not all(point.startswith("pdm train ") for point in points):
+    if not points or not all(map(_is_point, points)):
         raise UserError(f"{path} holds no points; {make_them}")
     return points
+
+
+def _is_point(line: str) -> bool:
+    try:
+        return shlex.split(line)[:2] == ["pdm", "train"]
+    except ValueError:  # a quote that is not closed
+        return False
 
 
 def _render(values: Values, points: Sequence[str] | None) -> dict[str, str]:

@@ -89,6 +89,14 @@ def test_a_slice_is_kept_until_training_ends(render, stand_in, tmp_path, code):
     assert "'--config.seed=1 2' --multihost" in started
 
 
+def test_a_slice_that_is_lost_in_the_queue_is_not_waited_for(render, stand_in, tmp_path):
+    render({})
+    stand_in("gcloud", GCLOUD.replace("ACTIVE", "FAILED"))
+    command = [tmp_path / "out" / "tpu_vm.sh", "create"]
+    done = subprocess.run(command, env=stand_in("sleep", ":"), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "the slice is FAILED; delete it and try again" in done.stderr
+
+
 def test_usage(render, tmp_path):
     for launcher, script in (("tpu_vm", "tpu_vm.sh"), ("gke", "xpk.sh")):
         out = tmp_path / launcher

@@ -171,6 +171,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(render, changes, message):
         (["--set", "spot=["], "'[' is no YAML"),
         (["--points=none"], "cannot read the points none"),
         (["--points={tmp}/values.yaml"], "holds no points; make them with pdm sweep --print"),
+        (["--points={tmp}/open"], "holds no points"),
         (["--points={tmp}/both"], "point 1 evaluates as well; print the points with --workdir=gs://"),
         (["--values={tmp}/none"], "cannot read"),
         (["--values={tmp}/both"], "holds no values"),
@@ -180,6 +181,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(render, changes, message):
 )
 def test_mistakes_of_the_command_line(render, tmp_path, argv, message):
     (tmp_path / "both").write_text("pdm train --workdir=a && pdm eval --workdir=a\n")
+    (tmp_path / "open").write_text("pdm train --workdir='a\n")
     before = sorted(tmp_path.iterdir())
     status, err, _ = render({}, *(argument.format(tmp=tmp_path) for argument in argv))
     assert status == 2 and err.count("\n") == 1 and message in err
