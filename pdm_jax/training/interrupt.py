@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-_ASK_EVERY = 5.0  # seconds between two questions to the other processes: each makes all wait for their devices
+_ASK_EVERY = 2.0  # seconds between two questions to the other processes: each makes all wait for their devices
 _MOST_STEPS = 1000  # between two questions
 
 

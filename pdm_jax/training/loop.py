@@ -17,6 +17,7 @@ from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import Part, System, make_system, parts_of
+from pdm_jax.training.guard import guarded
 from pdm_jax.training.heartbeat import Heartbeat
 from pdm_jax.training.interrupt import StopSignal
 from pdm_jax.training.measure import Measure, make_measure
@@ -142,7 +143,7 @@ def _train_part(
             while run.step < config.train.num_steps:
                 batch = put(next(batches), system, mesh)
                 trace.before(run.step + 1)
-                with jax.transfer_guard("disallow"):
+                with guarded():
                     state, metrics = train_step(run.state, batch)
                 trace.after(run.step + 1, metrics)
                 stopping = run.step + 1 < config.train.num_steps and stop.agreed()
