@@ -13,7 +13,7 @@ class LargestBatch:
     """Over all devices; 0 if not even one sample a device fits."""
 
     size: int
-    how: str  # "confirmed" (it compiled), "estimate", or "at least" (it compiled; what was fitted beyond it did not)
+    how: str  # "confirmed" (the line's answer compiled), "at least" (this compiled, the line is wrong) or "estimate"
 
 
 def predicted(points: dict[int, float], memory: float, unit: int) -> int:
@@ -38,14 +38,15 @@ def largest_batch(measure: Callable[[int], Measured], batch: int, unit: int, mem
       memory: bytes of HBM a device; what the compiler says is available of it counts instead as soon as it does.
     """
     other = batch // unit // 2 * unit or 2 * batch
-    results = {size: measure(size) for size in (batch, other)}
-    for _ in range(2):
+    results, is_confirmed = {size: measure(size) for size in (batch, other)}, False
+    for is_second in (False, True):
         known = [result.available_bytes for result in results.values() if result.available_bytes]
         size = predicted({size: result.peak_bytes for size, result in results.items()}, min([memory, *known]), unit)
-        if size == 0 or size in results:
+        if size == 0 or (is_second and size in results):
             break
-        results[size] = measure(size)
-        if results[size].fits:
+        if size not in results:
+            results[size] = measure(size)
+        if is_confirmed := results[size].fits:
             break
     fitting = max((size for size, result in results.items() if result.fits), default=0)
-    return LargestBatch(fitting, "confirmed" if fitting == size else "at least" if fitting else "estimate")
+    return LargestBatch(fitting, "confirmed" if is_confirmed else "at least")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from pdm_jax.config import CheckpointConfig, Config, DataConfig, EvalConfig, SampleConfig, TrainConfig
 from pdm_jax.errors import UserError
@@ -94,9 +95,10 @@ class _Job:
         """Of the batch, on the slice."""
         config, blocks = self.at(batch_size), self.blocks()
         if blocks is None:
-            return measure(self.kind, config, where)
-        one, two = (measure(self.kind, with_blocks(config, n), where) for n in (1, 2))
-        return extrapolated(one, two, blocks, where.memory)
+            return measure(self.kind, config, where, quick=self.quick)
+        with ThreadPoolExecutor(2) as pool:  # each waits for a process of its own
+            compiled = [pool.submit(measure, self.kind, with_blocks(config, n), where, quick=True) for n in (1, 2)]
+        return extrapolated(*(each.result() for each in compiled), blocks, where.memory)
 
 
 def _report(job: _Job, where: Slice, sample: int | None, find_largest: bool) -> Report:

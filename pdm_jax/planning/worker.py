@@ -27,8 +27,13 @@ from pdm_jax.planning.work import work_of
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def measure(kind: str, config: Config, topology: str, options: dict[str, str], cache: Cache) -> dict[str, Any]:
+def measure(
+    kind: str, config: Config, topology: str, options: dict[str, str], effort: str, cache: Cache
+) -> dict[str, Any]:
     """The fields of `Measured`; a program that was compiled before under another request is not compiled again.
+
+    Args:
+      effort: the compiler's optimisation level, O0 to O3 or UNKNOWN (its own choice).
 
     Raises:
       UserError: the config does not fit itself or the slice.
@@ -38,9 +43,10 @@ def measure(kind: str, config: Config, topology: str, options: dict[str, str], c
     program = PROGRAMS[kind](config, mesh)
     traced = program.function.trace(*program.arguments)
     lowered = traced.lower(lowering_platforms=("tpu",))
-    key = digest([lowered.as_text(), topology, options, versions(), sources("planning")])
+    key = digest([lowered.as_text(), topology, options, effort, versions(), sources("planning")])
     if (found := cache.read("program", key)) is None:
         started = time.monotonic()
+        jax.config.update("jax_optimization_level", effort)
         found = _compiled(lowered, program, len(devices)) | {"seconds": round(time.monotonic() - started, 1)}
         cache.write("program", key, found)
     return found | {
@@ -102,8 +108,14 @@ def main() -> int:
     request = json.load(sys.stdin)
     config = read(Config, request["config"])
     try:
-        cache = Cache(request["cache"])
-        answer = measure(request["kind"], config, request["topology"], request["options"], cache)
+        answer = measure(
+            request["kind"],
+            config,
+            request["topology"],
+            request["options"],
+            request["effort"],
+            Cache(request["cache"]),
+        )
     except UserError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))
