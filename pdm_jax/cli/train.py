@@ -40,9 +40,9 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit status."""
+    start(args)
     profile = _window(args.profile)
     config = load_config(args.config, args.overrides)
-    start(args)
     import jax
 
     from pdm_jax.data import make_dataset

@@ -155,7 +155,7 @@ def _tasks_of_node(environ: Mapping[str, str]) -> int | None:
 def _check_port(coordinator: str) -> None:
     port = int(coordinator.rpartition(":")[2])
     try:
-        with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as listener:
+        with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("", port))
     except (OSError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""What all commands share: help, and mistakes as one line with status 2."""
+"""What all commands share: help, and statuses: mistakes are one line and 2, our own errors a traceback and 1."""
 
 import pytest
 
@@ -44,3 +44,35 @@ def test_an_interrupt_is_no_traceback(pdm, monkeypatch, tmp_path):
 
     monkeypatch.setattr("pdm_jax.checkpoints.locate", interrupt)
     assert pdm("info", tmp_path) == (130, "", "pdm: interrupted\n")
+
+
+def test_an_error_of_ours_is_a_traceback(pdm, monkeypatch, tmp_path):
+    def fail(path):
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr("pdm_jax.checkpoints.locate", fail)
+    status, out, err = pdm("info", tmp_path)
+    assert (status, out) == (1, "") and "KeyError: 'nobody thought of this'" in err
+
+
+def test_a_nan_is_one_line_with_its_place(refused, monkeypatch, tmp_path):
+    def divide(path):
+        raise FloatingPointError("invalid value (nan) encountered in div")
+
+    monkeypatch.setattr("pdm_jax.checkpoints.locate", divide)
+    line = refused("info", tmp_path)
+    assert "--debug-nans: invalid value (nan) encountered in div at " in line and "info.py" in line
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--config=no.py", "--workdir=x"], ["sample", "--workdir=x"], ["eval", "--workdir=x"]]
+)
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--coordinator=a:1"], "--num-processes and --process-id are missing"),
+        (["--join-timeout=0"], "--join-timeout is 0; expected at least 1 second"),
+    ],
+)
+def test_every_command_that_computes_takes_several_hosts(refused, command, flags, message):
+    assert message in refused(*command, *flags)

@@ -29,6 +29,8 @@ def test_another_config_is_refused(workdir, refused):
         (["--config.train.num_step=7"], "did you mean config.train.num_steps"),
         (["--config.train.num_steps", "7"], "expected --config.GROUP.KEY=VALUE"),
         (["--init-from=/no/such/run"], "/no/such/run"),
+        (["--profile=3"], "--profile is '3'; expected FIRST:LAST"),
+        (["--profile=3:9"], "--profile is 3:9; expected FIRST:LAST within the steps 1 to 4"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line_and_leaves_no_checkpoint(refused, tmp_path, settings, message):

@@ -119,7 +119,7 @@ def stop_after(start, workdir, num_steps):
     process = proceed(start, workdir, num_steps)
     process.terminate()
     status, log = finish(process)
-    assert status == 0
+    assert status == 75
     assert f"stopped at step {saved(workdir)[-1]}; the same command goes on from there" in log
     return saved(workdir)[-1]
 
@@ -129,8 +129,7 @@ def run_out_of_disk(start, workdir):
     steps, state = saved(workdir), final_state(workdir)
     status, log = finish(start(workdir, max_file_size=20_000))
     assert status == 2
-    progress, message = log.splitlines()[-2:]
-    assert "step/s" in progress  # nothing is printed between the progress bar and the message
+    *_, message = log.splitlines()
     assert message.startswith(f"pdm: cannot write to {workdir}/checkpoints: File too large; ")
     assert "run the same command to go on" in message
     assert saved(workdir) == steps
@@ -156,7 +155,7 @@ def test_whatever_ends_a_run_it_goes_on_to_bit_identical_parameters(start, tmp_p
     status, log = finish(start(workdir))
     assert status == 0, log
 
-    assert f" {stopped_at}/{NUM_STEPS} " in log  # the bar begins where the last process ended
+    assert f"step {stopped_at + 1}/{NUM_STEPS}, loss" in log  # it begins where the last process ended
     assert_same(final_state(whole), final_state(workdir))
     assert place_in_data(whole) == place_in_data(workdir)
     assert steps_reported(workdir) == list(range(1, NUM_STEPS + 1))  # each once
