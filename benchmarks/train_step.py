@@ -54,12 +54,12 @@ class JaxStep:
 
     def __init__(self, config: Config, images: np.ndarray, labels: np.ndarray | None):
         self.mesh = make_mesh(config.mesh)
-        system, optimizer = make_system(config), make_optimizer(config.optimizer)
-        plan = plan_state(system, optimizer, config.ema, self.mesh)
-        self.train_step = make_train_step(system, optimizer, config, self.mesh, plan)
+        self.system, optimizer = make_system(config), make_optimizer(config.optimizer)
+        plan = plan_state(self.system, optimizer, config.ema, self.mesh)
+        self.train_step = make_train_step(self.system, optimizer, config, self.mesh, plan)
         self.state = plan.init(jax.random.key(config.seed))
         batch = {"image": images} if labels is None else {"image": images, "label": labels}
-        self._batch = put(batch, self.mesh)
+        self._batch = put(batch, self.system, self.mesh)
         self.num_params = count_params(self.state.params)
 
     def __call__(self) -> None:
@@ -158,7 +158,7 @@ def host_row(
         reports = Reports(Path(workdir), first_step=0, last_step=repeats)
         for _ in range(repeats):
             start = time.perf_counter()
-            state, metrics = step.train_step(step.state, put(next(batches), step.mesh))
+            state, metrics = step.train_step(step.state, put(next(batches), step.system, step.mesh))
             dispatched = time.perf_counter()
             jax.block_until_ready((state, metrics))
             ready = time.perf_counter()

@@ -161,8 +161,9 @@ class SampleConfig:
 class MeshConfig:
     """How devices are arranged; at most one entry may be -1 (all that are left)."""
 
-    data: int = _field(-1, free=True)
-    fsdp: int = _field(1, free=True)
+    data: int = _field(-1, free=True)  # each has its share of the batch
+    fsdp: int = _field(1, free=True)  # and of parameters and optimiser state as well
+    space: int = _field(1, free=True)  # each has some rows of every image
 
 
 @dataclasses.dataclass(frozen=True)

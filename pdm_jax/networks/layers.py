@@ -8,6 +8,8 @@ from flax import nnx
 
 from pdm_jax.errors import UserError
 from pdm_jax.ops.convolution import convolve
+from pdm_jax.ops.devices import is_partitioned
+from pdm_jax.parallel.sharding import whole_if_few_rows
 from pdm_jax.types import Array
 
 glorot = nnx.initializers.glorot_uniform()
@@ -20,7 +22,7 @@ class Conv3x3(nnx.Conv):
     def __call__(self, x: Array) -> Array:
         """x (B, H, W, C_in) to (B, H / stride, W / stride, C)."""
         x, kernel, bias = self.promote_dtype((x, self.kernel[...], self.bias[...]), dtype=self.dtype)
-        return convolve(x, kernel, self.strides) + bias[None, None, None]
+        return whole_if_few_rows(convolve(whole_if_few_rows(x), kernel, self.strides)) + bias[None, None, None]
 
 
 def conv3x3(in_features: int, out_features: int, *, stride: int = 1, zero_init: bool = False, dtype, rngs: nnx.Rngs):
@@ -34,6 +36,8 @@ class Dense(nnx.Linear):
 
     def __call__(self, x: Array) -> Array:
         """x (..., C_in) to (..., C)."""
+        if is_partitioned():
+            return super().__call__(x)
         # One long axis of places: a gradient summed over several axes makes XLA transpose all of x on a CPU.
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pdm_jax.ops.devices import is_partitioned
 from pdm_jax.types import Array
 
 _SMALLEST_GRID = 256  # places (H * W) from which the matrix product wins
@@ -30,7 +31,7 @@ def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     Returns:
       (B, H / stride, W / stride, D), sizes rounded up.
     """
-    if stride == 1 and x.shape[1] * x.shape[2] >= _SMALLEST_GRID:
+    if stride == 1 and x.shape[1] * x.shape[2] >= _SMALLEST_GRID and not is_partitioned():
         return _convolve_stride1(x, kernel)
     return _convolve(x, kernel, stride)
 

@@ -16,7 +16,7 @@ from pdm_jax.diffusion import ancestral, ddim, sample, timesteps
 from pdm_jax.diffusion.samplers import Sampler
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_float, to_uint8
-from pdm_jax.parallel import batch_sharding, replicated
+from pdm_jax.parallel import batch_sharding, gathered, image_sharding, num_batch_shards, on_mesh, replicated
 from pdm_jax.systems import System
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
@@ -28,7 +28,7 @@ Generate = Callable[[Params, np.ndarray, np.ndarray, np.ndarray | None, np.ndarr
 def make_generate(
     system: System, config: SampleConfig, mesh: Mesh, *, steps: tuple[int, int] | None = None
 ) -> Generate:
-    """The whole sampling loop as one jitted function, its batch over the mesh.
+    """The whole sampling loop as one jitted function, its batch over `data` and `fsdp` of the mesh, rows over `space`.
 
     An image depends on the parameters, the key, its number, its label and the image it starts from only, not on the
     batch it is made in.
@@ -56,16 +56,17 @@ def make_generate(
         if from_noise != (images is None):
             raise UserError("a range of steps below the noisiest starts from images, any other from noise")
         keys = rng.sample_keys(jax.random.wrap_key_data(key), indices)
-        keys, labels, images = jax.lax.with_sharding_constraint((keys, labels, images), batch_sharding(mesh))
+        keys, labels = jax.lax.with_sharding_constraint((keys, labels), batch_sharding(mesh))
         z = rng.normal_each(rng.stream_each(keys, "initial"), system.image_shape)
+        z, images = jax.lax.with_sharding_constraint((z, images), image_sharding(mesh))
         if not from_noise:
             z = process.q_sample(to_float(images), int(visited[-1]), z)
-        denoiser = _wrapped(system.denoiser(params), system, config)
+        denoiser = _wrapped(system.denoiser(gathered(params, mesh)), system, config)
         samples = sample(denoiser, process, sampler, visited, z, keys, Cond(label=labels), last_alpha=last_alpha)
         return to_uint8(samples.final)
 
     # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
-    indices = np.arange(mesh.devices.size, dtype=np.int32)
+    run, indices = on_mesh(run, mesh), np.arange(num_batch_shards(mesh), dtype=np.int32)
     labels = indices * 0 if system.num_classes else None
     images = None if from_noise else np.zeros((len(indices), *system.image_shape), np.uint8)
     jax.eval_shape(run, system.shapes, np.asarray(jax.random.key_data(jax.random.key(0))), indices, labels, images)
@@ -89,11 +90,11 @@ def generate(
     Args:
       run: from `make_generate`.
       labels: [num], or None where the model is unconditional.
-      batch_size: rounded up to a multiple of the devices; the last batch is filled up and cut back.
+      batch_size: rounded up to a multiple of the mesh's shares; the last batch is filled up and cut back.
       images: (num, H, W, C) uint8 to start from, where `run` visits a range of steps below the noisiest; else None.
     """
-    devices = mesh.devices.size
-    batch_size = -(-min(batch_size, num) // devices) * devices
+    shares = num_batch_shards(mesh)
+    batch_size = -(-min(batch_size, num) // shares) * shares
     key = np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), "sample")))
     for start in range(first, num, batch_size):
         indices = np.arange(start, start + batch_size, dtype=np.int32)

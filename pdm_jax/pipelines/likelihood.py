@@ -16,7 +16,7 @@ from pdm_jax.diffusion.likelihood import Bound
 from pdm_jax.diffusion.samplers import Ancestral
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_float
-from pdm_jax.parallel import batch_sharding, replicated
+from pdm_jax.parallel import batch_sharding, gathered, image_sharding, num_batch_shards, on_mesh, replicated
 from pdm_jax.pipelines.generate import make_sampler
 from pdm_jax.systems import System
 from pdm_jax.types import Array, Cond, Denoiser, Params, Prediction, Step
@@ -35,7 +35,7 @@ def make_bits(
 
     Args:
       config: its sampler says the variance of a step: "ancestral-small", "ancestral-large", else the learned one.
-      mesh: B is a multiple of its devices.
+      mesh: B is a multiple of data times fsdp.
       steps: what is visited, as `config.steps`, which None takes; the number of steps T visits all.
       clip: of the predicted x0, "static" (to [-1, 1], as guided-diffusion's `calc_bpd_loop`) or "none".
 
@@ -48,14 +48,15 @@ def make_bits(
 
     def run(params: Params, key: Array, indices: Array, images: Array, labels: Array | None) -> Bound:
         keys = rng.sample_keys(jax.random.wrap_key_data(key), indices)
-        keys, images, labels = jax.lax.with_sharding_constraint((keys, images, labels), batch_sharding(mesh))
-        denoiser = system.denoiser(params)
+        keys, labels = jax.lax.with_sharding_constraint((keys, labels), batch_sharding(mesh))
+        images = jax.lax.with_sharding_constraint(images, image_sharding(mesh))
+        denoiser = system.denoiser(gathered(params, mesh))
         if variance == "learned":
             denoiser = _needing_variance(denoiser)
         denoiser = clipped(denoiser, process, clip)
         return bits_per_dim(denoiser, process, visited, to_float(images), keys, Cond(label=labels), variance=variance)
 
-    indices = np.arange(mesh.devices.size, dtype=np.int32)
+    run, indices = on_mesh(run, mesh), np.arange(num_batch_shards(mesh), dtype=np.int32)
     images = np.zeros((len(indices), *system.image_shape), np.uint8)
     labels = indices * 0 if system.num_classes else None
     # Traced now, what cannot run is refused before any time is spent.

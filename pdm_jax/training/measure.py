@@ -17,7 +17,7 @@ from pdm_jax import rng
 from pdm_jax.config import Config
 from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.errors import UserError
-from pdm_jax.parallel import batch_sharding, replicated
+from pdm_jax.parallel import batch_sharding, gathered, on_mesh, replicated
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
 from pdm_jax.systems import Part, System
 from pdm_jax.training.step import put
@@ -68,15 +68,16 @@ def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) 
     def losses(params: Params, batch: dict[str, Array], indices: Array) -> Array:
         keys = rng.sample_keys(rng.stream(jax.random.key(config.seed), "measure"), indices)
         keys = jax.lax.with_sharding_constraint(keys, batch_sharding(mesh))
-        return sum(loss(params, batch, keys)[0].mean() for loss in system.losses.values())
+        whole = gathered(params, mesh)
+        return sum(loss(whole, batch, keys)[0].mean() for loss in system.losses.values())
 
-    losses = jax.jit(losses, out_shardings=replicated(mesh))
+    losses = jax.jit(on_mesh(losses, mesh), out_shardings=replicated(mesh))
 
     def measure(params: Params) -> float:
         stream = dataset.stream(0)
         try:
             found = [
-                losses(params, put(batch, mesh), np.arange(i, i + dataset.batch_size, dtype=np.int32))
+                losses(params, put(batch, system, mesh), np.arange(i, i + dataset.batch_size, dtype=np.int32))
                 for i, batch in zip(itertools.count(0, dataset.batch_size), itertools.islice(stream, num_batches))
             ]
         finally:

@@ -15,7 +15,18 @@ from jax.sharding import Mesh
 from pdm_jax import rng
 from pdm_jax.config import Config
 from pdm_jax.errors import UserError
-from pdm_jax.parallel import batch_sharding, replicated
+from pdm_jax.parallel import (
+    batch_sharding,
+    batch_shardings,
+    gathered,
+    host_share,
+    num_batch_shards,
+    on_mesh,
+    place,
+    replicated,
+    with_shardings,
+)
+from pdm_jax.parallel.mesh import nearest_divisor
 from pdm_jax.systems import System
 from pdm_jax.systems.base import Loss
 from pdm_jax.training.state import StatePlan, TrainState
@@ -30,10 +41,14 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The jitted `(state, batch) -> (state, metrics)`; the given state is consumed.
 
-    The batch lies over `data` and `fsdp`. Losses and gradients are means over the global batch, and each
-    sample draws from a key of its own, so mesh and accumulation change nothing but rounding.
+    The batch lies over `data` and `fsdp`, rows of images over `space`. Losses and gradients are means over the global
+    batch, and each sample draws from a key of its own, so mesh and accumulation change nothing but rounding.
+
+    Raises:
+      UserError: the mesh does not divide the batch or the rows of its images.
     """
     _check_batch(config, mesh)
+    _check_rows(system, config, mesh)
     num_micro = config.optimizer.accumulation
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -52,21 +67,25 @@ def make_train_step(
         return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
 
     return jax.jit(
-        train_step,
-        in_shardings=(plan.shardings, batch_sharding(mesh)),
+        on_mesh(train_step, mesh),
+        in_shardings=(plan.shardings, batch_shardings(mesh, batch_shapes(system, config.data.batch_size, mesh))),
         out_shardings=(plan.shardings, replicated(mesh)),
         donate_argnums=0,
     )
 
 
-def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This host's part of a batch onto its devices, as part of the global batch."""
-    sharding = batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, batch[name])
-        for name in ("image", "label")
-        if name in batch
-    }
+def batch_shapes(system: System, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a step takes besides the state: shapes and places of a global batch."""
+    shapes = {"image": jax.ShapeDtypeStruct((batch_size, *system.image_shape), jnp.uint8)}
+    if system.num_classes:
+        shapes["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+    return with_shardings(shapes, batch_shardings(mesh, shapes))
+
+
+def put(batch: Mapping[str, np.ndarray], system: System, mesh: Mesh) -> dict[str, jax.Array]:
+    """This host's part of a batch onto its devices, as part of the global batch; what the system does not use is left."""
+    wanted, share = batch_shapes(system, len(batch["image"]), mesh), host_share(mesh)
+    return {name: place(batch[name], shape.sharding, share) for name, shape in wanted.items()}
 
 
 def update_ema(ema: Params, params: Params, step: Array, decay: float, every: int) -> Params:
@@ -79,7 +98,7 @@ def _accumulated(loss: Loss, params: Params, group: str, num_micro: int, mesh: M
     """A function of batch and keys to the gradients for one group and the mean terms."""
 
     def mean_loss(own: Params, batch: Batch, keys: Array) -> tuple[Array, Metrics]:
-        values, terms = loss(params | {group: own}, batch, keys)
+        values, terms = loss(gathered(params | {group: own}, mesh), batch, keys)
         means = {"loss": values, **terms}
         return values.mean(), {name: x.mean() for name, x in means.items()}
 
@@ -89,25 +108,38 @@ def _accumulated(loss: Loss, params: Params, group: str, num_micro: int, mesh: M
 
     def micro(x: Array) -> Array:
         # Sample i goes to micro-batch i % num_micro: each device splits its own samples, none move.
-        x = x.reshape(-1, num_micro, *x.shape[1:]).swapaxes(0, 1)
-        return jax.lax.with_sharding_constraint(x, batch_sharding(mesh, leading=1))
+        return x.reshape(-1, num_micro, *x.shape[1:]).swapaxes(0, 1)
 
     def accumulate(batch: Batch, keys: Array) -> tuple[Params, Metrics]:
         def body(total, part):
             return jax.tree.map(jnp.add, total, gradient(params[group], *part)), None
 
-        shapes = jax.eval_shape(gradient, params[group], *jax.tree.map(lambda x: micro(x)[0], (batch, keys)))
+        parts, keys = jax.tree.map(micro, batch), micro(keys)
+        parts = jax.lax.with_sharding_constraint(parts, batch_shardings(mesh, parts, leading=1))
+        keys = jax.lax.with_sharding_constraint(keys, batch_sharding(mesh, leading=1))
+        shapes = jax.eval_shape(gradient, params[group], *jax.tree.map(lambda x: x[0], (parts, keys)))
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        total, _ = jax.lax.scan(body, zeros, jax.tree.map(micro, (batch, keys)))
+        total, _ = jax.lax.scan(body, zeros, (parts, keys))
         return jax.tree.map(lambda x: x / num_micro, total)
 
     return accumulate
 
 
 def _check_batch(config: Config, mesh: Mesh) -> None:
-    parts = mesh.shape["data"] * mesh.shape["fsdp"] * config.optimizer.accumulation
-    if config.data.batch_size % parts:
+    size, parts = config.data.batch_size, num_batch_shards(mesh) * config.optimizer.accumulation
+    if size % parts:
+        fits = [n for n in (size // parts * parts, -(-size // parts) * parts) if n]
         raise UserError(
-            f"config.data.batch_size is {config.data.batch_size}; it must be a multiple of {parts} "
-            f"(devices times optimizer.accumulation)"
+            f"config.data.batch_size is {size}; it must be a multiple of {parts} (config.mesh.data times fsdp "
+            f"times optimizer.accumulation), such as {' or '.join(map(str, fits))}"
+        )
+
+
+def _check_rows(system: System, config: Config, mesh: Mesh) -> None:
+    height, space = system.image_shape[0], mesh.shape["space"]
+    rows = height // config.model.patch_size
+    if rows % space:
+        raise UserError(
+            f"config.mesh.space is {space}, which does not divide the {rows} rows of the grid (image_size {height}, "
+            f"patch_size {config.model.patch_size}); the nearest that does is {nearest_divisor(rows, space)}"
         )

@@ -4,11 +4,10 @@ import json
 import math
 
 import jax
-import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from pdm_jax.checkpoints import Checkpoints
+from pdm_jax.config import MeshConfig
 from pdm_jax.errors import UserError
 from pdm_jax.evaluation import local_features
 from pdm_jax.parallel import make_mesh
@@ -50,7 +49,7 @@ def test_a_number_depends_on_the_weights_only(metric, tmp_path, monkeypatch):
     value = measure(params)
     assert math.isfinite(value) and measure(params) == value
     assert measure(jax.tree.map(lambda x: x + 0.1, others)) != value
-    one = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "fsdp"))
+    one = make_mesh(MeshConfig(), jax.devices()[:1])
     assert measure_of(config, tmp_path, one)[0](params) == pytest.approx(value, rel=1e-4)
     assert len(trained) == (2 if metric == "fid" else 0)  # once a measure
 

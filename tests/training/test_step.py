@@ -45,7 +45,7 @@ def run(config, devices, steps=2):
     state, batches = plan.init(jax.random.key(0)), iter(tiny.dataset(config))
     for _ in range(steps):
         with jax.transfer_guard("disallow"):
-            state, metrics = step(state, put(next(batches), mesh))
+            state, metrics = step(state, put(next(batches), system, mesh))
     return jax.device_get(state), jax.device_get(metrics), len(traces)
 
 
@@ -60,8 +60,14 @@ def reference():
 
 @pytest.mark.parametrize(
     "mesh, devices, accumulation",
-    [({"data": 8}, 8, 1), ({"data": 2, "fsdp": 4}, 8, 1), ({"data": 2}, 2, 2), ({"data": 1}, 1, 4)],
-    ids=["data8", "data2-fsdp4", "data2-accumulate2", "accumulate4"],
+    [
+        ({"data": 8}, 8, 1),
+        ({"data": 2, "fsdp": 4}, 8, 1),
+        ({"data": 2}, 2, 2),
+        ({"data": 2, "space": 2}, 4, 2),
+        ({}, 1, 4),
+    ],
+    ids=["data8", "data2-fsdp4", "data2-accumulate2", "data2-space2-accumulate2", "accumulate4"],
 )
 def test_mesh_and_accumulation_change_nothing(reference, mesh, devices, accumulation):
     config = tiny.config(optimizer={**SGD_LIKE, "accumulation": accumulation}, mesh=mesh)
@@ -121,8 +127,10 @@ def test_warm_up_starts_at_zero_and_ends_at_the_rate():
 @pytest.mark.parametrize(
     "groups, message",
     [
-        ({"data": {"batch_size": 6}}, "batch_size is 6; it must be a multiple of 8"),
+        ({"data": {"batch_size": 12}}, "batch_size is 12; it must be a multiple of 8 .* such as 8 or 16"),
+        ({"data": {"batch_size": 6}}, "batch_size is 6; it must be a multiple of 8 .* such as 8$"),
         ({"mesh": {"data": 3}}, "does not make up the 8 devices"),
+        ({"mesh": {"space": 8}}, "space is 8, which does not divide the 2 rows .* the nearest that does is 2"),
         ({"mesh": {"data": -1, "fsdp": -1}}, "at most one of them -1"),
         ({"ema": {"place": "moon"}}, "ema.place is 'moon'"),
     ],

@@ -1,0 +1,11 @@
+"""What a traced function may know of the devices it will run on."""
+
+import jax
+
+
+def is_partitioned() -> bool:
+    """Whether the program that is traced runs on several devices (`parallel.traced_on`).
+
+    Where arrays are cut up, joining axes or looping over samples would make each device fetch all of them.
+    """
+    return jax.sharding.get_abstract_mesh().size > 1
