@@ -8,7 +8,6 @@ from tests import tiny
 from tests.planning.made_up import GIB, measured
 
 
-
 @pytest.fixture(autouse=True)
 def kept(monkeypatch):
     """Recomputing keeps half as much."""

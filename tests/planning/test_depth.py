@@ -46,6 +46,8 @@ def test_the_line_through_one_and_two():
 
 
 def test_a_block_that_does_not_fit_leaves_memory_alone():
-    two = dataclasses.replace(measured(fits=False, peak_bytes=12 * GIB), flops=None, bytes_accessed=None, collectives={})
+    two = dataclasses.replace(
+        measured(fits=False, peak_bytes=12 * GIB), flops=None, bytes_accessed=None, collectives={}
+    )
     at = extrapolated(measured(), two, 3, memory=8 * GIB)
     assert (at.peak_bytes, at.flops, at.fits) == (15 * GIB, None, False)

@@ -26,7 +26,9 @@ def line(text, name):
 
 
 def test_a_column_a_slice():
-    text = table([report(largest=LargestBatch(312, "confirmed")), report("v5e-8", largest=LargestBatch(900, "at least"))])
+    text = table(
+        [report(largest=LargestBatch(312, "confirmed")), report("v5e-8", largest=LargestBatch(900, "at least"))]
+    )
     head, *rows = text.splitlines()
     assert head == "training step of high, low: 268,435,456 parameters each"
     assert rows[1].split() == ["v2-8", "v5e-8"]
@@ -39,7 +41,7 @@ def test_a_column_a_slice():
 
 
 def test_what_does_not_fit_says_what_would_help():
-    nothing = dict(fits=False, available_bytes=7.5 * GIB, flops=None, bytes_accessed=None, collectives={})
+    nothing = {"fits": False, "available_bytes": 7.5 * GIB, "flops": None, "bytes_accessed": None, "collectives": {}}
     advice = (Use(GIB, GIB, 4 * GIB, ("config.mesh.fsdp=8", "config.ema.place=host")),)
     text = table([report(advice=advice, largest=LargestBatch(0, "at least"), **nothing)])
     assert "no, 7.50 GiB free" in text and "none" in text

@@ -114,8 +114,7 @@ def test_groups_of_devices(attributes, size):
             2 * 32 * 48 * 256 * (64 * 3 - 2) ** 2,
         ),
         (
-            "f32[3,3,48,256]{3,2,1,0} convolution(%a, %c), "
-            "window={size=64x64 pad=1_1x1_1}, dim_labels=f01b_i01o->01bf",
+            "f32[3,3,48,256]{3,2,1,0} convolution(%a, %c), window={size=64x64 pad=1_1x1_1}, dim_labels=f01b_i01o->01bf",
             2 * 48 * 32 * 256 * (64 * 3 - 2) ** 2,
         ),
     ],
