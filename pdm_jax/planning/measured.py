@@ -29,11 +29,14 @@ _ENVIRONMENT = {
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """One compiled program; bytes and FLOPs are of one device and one call. Where it does not fit, what it would do is
-    unknown."""
+    """One compiled program; bytes and FLOPs are of one device and one call.
+
+    Where it does not fit, what it would do is unknown.
+    """
 
     fits: bool  # whether the compiler found a way to hold it
     mesh: Mapping[str, int]
+    batch_size: int  # images over all devices
     num_parameters: int  # of the model, counted once
     state_bytes: float  # weights, optimiser state and averages
     argument_bytes: float  # those and the batch

@@ -25,18 +25,17 @@ class Report:
     parts: tuple[str, ...]  # of a split model, those that cost the same; ("",) of others and in sampling
     kind: str  # train | sample
     where: Slice
-    batch_size: int  # over all devices
-    measured: Measured | None = None  # None where the config does not fit the slice's number of devices
+    measured: Measured | None = None  # None where there is a problem
     bound: Bound | None = None
     largest: LargestBatch | None = None
     advice: tuple[Use, ...] = ()  # where it does not fit
-    is_estimate: bool = False  # extrapolated from fewer blocks
+    is_estimate: bool = False  # quick
     problem: str = ""  # why nothing was measured
 
     @property
     def images_per_second(self) -> float | None:
         """At most."""
-        return None if self.bound is None else self.batch_size / self.bound.seconds
+        return None if self.bound is None else self.measured.batch_size / self.bound.seconds
 
 
 def plan(
@@ -66,8 +65,8 @@ def plan(
     if sample is None:
         jobs = [_Job(names, "train", own, quick) for own, names in _different_parts(config, part)]
     else:
-        jobs = [_Job(("",), "sample", _canonical(config), quick)]
-    reports = [_report(job, where, sample, find_largest) for job in jobs for where in slices]
+        jobs = [_Job(("",), "sample", _canonical(_with_batch(config, sample)), quick)]
+    reports = [_report(job, where, find_largest) for job in jobs for where in slices]
     if all(report.problem for report in reports):
         raise UserError(reports[0].problem)
     return reports
@@ -82,10 +81,6 @@ class _Job:
     config: Config
     quick: bool
 
-    def at(self, batch_size: int) -> Config:
-        """The config with another batch."""
-        return dataclasses.replace(self.config, data=dataclasses.replace(self.config.data, batch_size=batch_size))
-
     def blocks(self) -> int | None:
         """To how many blocks a level it is extrapolated; None if it is compiled as it is."""
         blocks = blocks_of(self.config) if self.quick else None
@@ -93,7 +88,7 @@ class _Job:
 
     def measure(self, where: Slice, batch_size: int) -> Measured:
         """Of the batch, on the slice."""
-        config, blocks = self.at(batch_size), self.blocks()
+        config, blocks = _with_batch(self.config, batch_size), self.blocks()
         if blocks is None:
             return measure(self.kind, config, where, quick=self.quick)
         with ThreadPoolExecutor(2) as pool:  # each waits for a process of its own
@@ -101,12 +96,15 @@ class _Job:
         return extrapolated(*(each.result() for each in compiled), blocks, where.memory)
 
 
-def _report(job: _Job, where: Slice, sample: int | None, find_largest: bool) -> Report:
-    devices = where.num_devices
-    batch_size = job.config.data.batch_size if sample is None else -(-sample // devices) * devices
-    report = Report(job.parts, job.kind, where, batch_size, is_estimate=job.blocks() is not None)
+def _with_batch(config: Config, batch_size: int) -> Config:
+    """The config with another batch."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=batch_size))
+
+
+def _report(job: _Job, where: Slice, find_largest: bool) -> Report:
+    report = Report(job.parts, job.kind, where, is_estimate=job.quick)
     try:
-        measured = job.measure(where, batch_size)
+        measured = job.measure(where, job.config.data.batch_size)
     except UserError as error:
         return dataclasses.replace(report, problem=str(error))
     memory = measured.available_bytes or where.memory
@@ -114,20 +112,20 @@ def _report(job: _Job, where: Slice, sample: int | None, find_largest: bool) -> 
         report,
         measured=measured,
         bound=bound_of(measured, where),
-        largest=_largest(job, where, batch_size, measured) if find_largest else None,
-        advice=() if measured.fits else tuple(advise(job.kind, job.at(batch_size), measured, memory)),
+        largest=_largest(job, where, measured) if find_largest else None,
+        advice=() if measured.fits else tuple(advise(job.kind, job.config, measured, memory)),
     )
 
 
-def _largest(job: _Job, where: Slice, batch_size: int, measured: Measured) -> LargestBatch:
-    unit = measured.mesh["data"] * measured.mesh["fsdp"] * job.config.optimizer.accumulation
-    if job.kind == "sample":
-        unit = where.num_devices
+def _largest(job: _Job, where: Slice, measured: Measured) -> LargestBatch:
+    unit = measured.mesh["data"] * measured.mesh["fsdp"]
+    if job.kind == "train":
+        unit *= job.config.optimizer.accumulation
     if job.quick:
         use = use_of(job.kind, measured)
-        points = {0: use.state + use.gradients, batch_size: measured.peak_bytes}
+        points = {0: use.state + use.gradients, measured.batch_size: measured.peak_bytes}
         return LargestBatch(predicted(points, where.memory, unit), "estimate")
-    return largest_batch(functools.partial(job.measure, where), batch_size, unit, where.memory)
+    return largest_batch(functools.partial(job.measure, where), measured.batch_size, unit, where.memory)
 
 
 def _different_parts(config: Config, part: str | None) -> list[tuple[Config, tuple[str, ...]]]:

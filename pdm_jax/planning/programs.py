@@ -14,8 +14,7 @@ from jax.sharding import Mesh
 
 from pdm_jax.config import Config
 from pdm_jax.diffusion import timesteps
-from pdm_jax.errors import UserError
-from pdm_jax.parallel import param_shardings, replicated, with_shardings
+from pdm_jax.parallel import num_batch_shards, param_shardings, replicated, with_shardings
 from pdm_jax.pipelines.generate import make_generate
 from pdm_jax.systems import make_system
 from pdm_jax.training.optimizer import make_optimizer
@@ -31,6 +30,7 @@ class Program:
     function: Callable[..., Any]  # jitted
     arguments: tuple[Any, ...]  # ShapeDtypeStructs with shardings
     params: Params  # ShapeDtypeStructs of all weights
+    batch_size: int  # images over all devices
     num_steps: int = 1  # of sampling in one call
 
     @property
@@ -58,25 +58,25 @@ def train_program(config: Config, mesh: Mesh) -> Program:
     system, optimizer = make_system(config), make_optimizer(config.optimizer)
     plan = plan_state(system, optimizer, config.ema, mesh)
     step = make_train_step(system, optimizer, config, mesh, plan)
-    return Program(step, (plan.shapes, batch_shapes(system, config.data.batch_size, mesh)), system.shapes)
+    batch_size = config.data.batch_size
+    return Program(step, (plan.shapes, batch_shapes(system, batch_size, mesh)), system.shapes, batch_size)
 
 
 def sample_program(config: Config, mesh: Mesh) -> Program:
-    """The sampling loop of a whole model; `config.data.batch_size` images at once.
+    """The sampling loop of a whole model; `config.data.batch_size` images at once, or as many more as the mesh needs.
 
     Raises:
-      UserError: as `make_generate`, or the devices do not divide the batch.
+      UserError: as `make_generate`.
     """
-    system, batch_size = make_system(config), config.data.batch_size
-    if batch_size % mesh.devices.size:
-        raise UserError(f"{batch_size} images at once do not divide over {mesh.devices.size} devices")
+    system, shares = make_system(config), num_batch_shards(mesh)
+    batch_size = -(-config.data.batch_size // shares) * shares
     here = functools.partial(jax.ShapeDtypeStruct, sharding=replicated(mesh))
     params = with_shardings(system.shapes, param_shardings(mesh, system.shapes))
     key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     labels = here((batch_size,), jnp.int32) if system.num_classes else None
     arguments = (params, here(key.shape, key.dtype), here((batch_size,), jnp.int32), labels, None)
     num_steps = len(timesteps(config.sample.steps, system.process.num_steps))
-    return Program(make_generate(system, config.sample, mesh), arguments, system.shapes, num_steps)
+    return Program(make_generate(system, config.sample, mesh), arguments, system.shapes, batch_size, num_steps)
 
 
 def without_remat(config: Config) -> Config:

@@ -23,7 +23,9 @@ def table(reports: Sequence[Report]) -> str:
     notes = ["Bytes, FLOPs and seconds are of one device; FLOPs are those of matrix products and convolutions."]
     notes.append("The time is a bound from published peaks, not a promise: no step is faster, and most are slower.")
     if any(report.is_estimate for report in reports):
-        notes.append("--quick: an estimate from one and two blocks a level; without it the program itself is compiled.")
+        notes.append(
+            "--quick: an estimate, by the compiler's least effort and at most two blocks a level, extrapolated."
+        )
     return "\n\n".join([*blocks, "\n".join(notes)])
 
 
@@ -43,7 +45,7 @@ def as_json(reports: Sequence[Report]) -> list[dict[str, Any]]:
 
 def _block(reports: list[Report]) -> list[str]:
     measured = [report for report in reports if report.measured]
-    lines = [_title(reports[0], measured), ""] if measured else [_title(reports[0], []), ""]
+    lines = [_title(reports[0], measured), ""]
     if measured:
         rows = [("", [report.where.name for report in measured])]
         rows += [(name, [cell(report) for report in measured]) for name, cell in _rows(measured)]
@@ -61,30 +63,31 @@ def _title(first: Report, measured: list[Report]) -> str:
     count = f": {measured[0].measured.num_parameters:,.0f} parameters" if measured else ""
     if len(first.parts) > 1:
         count += " each"
-    steps = f", {measured[0].measured.num_steps} steps an image" if measured and first.kind == "sample" else ""
-    return f"{what}{f' of {names}' if names else ''}{count}{steps}"
+    if measured and first.kind == "sample":
+        count += f", {measured[0].measured.num_steps} steps an image, of which one is shown"
+    estimate = " (estimate)" if first.is_estimate else ""
+    return f"{what}{f' of {names}' if names else ''}{estimate}{count}"
 
 
 def _rows(reports: list[Report]) -> list[tuple[str, _Cell]]:
     """What each line says, for the collectives that these reports have."""
     kinds = sorted({kind for report in reports for kind in report.measured.collectives})
-    step = "a step" if reports[0].kind == "sample" else ""
     return [
         ("devices", lambda r: str(r.where.num_devices)),
         ("mesh", lambda r: " ".join(f"{name}={n}" for name, n in r.measured.mesh.items() if n > 1) or "-"),
-        ("batch", lambda r: str(r.batch_size)),
+        ("batch", lambda r: str(r.measured.batch_size)),
         ("memory: arguments", lambda r: _gib(r.measured.argument_bytes)),
         ("        temporaries", lambda r: _gib(r.measured.temp_bytes)),
         ("        peak", lambda r: _gib(r.measured.peak_bytes)),
         ("        HBM", lambda r: _gib(r.where.memory)),
         ("fits", _fits),
         ("largest batch", _largest),
-        (f"FLOPs{' ' * bool(step)}{step}: model", lambda r: _si(r.measured.model_flops, r)),
+        ("FLOPs: model", lambda r: _si(r.measured.model_flops, r)),
         ("       compiled", lambda r: _si(r.measured.flops, r)),
-        ("       ratio", lambda r: _ratio(r)),
+        ("       ratio", _ratio),
         ("bytes accessed", lambda r: _si(r.measured.bytes_accessed, r, "B")),
         ("FLOPs a byte (chip)", _intensity),
-        *((f"{kind}", lambda r, kind=kind: _collective(r, kind)) for kind in kinds),
+        *((kind, lambda r, kind=kind: _collective(r, kind)) for kind in kinds),
         ("bound: compute", lambda r: _seconds(r, "compute")),
         ("       memory", lambda r: _seconds(r, "memory")),
         ("       network", lambda r: _seconds(r, "network")),

@@ -51,6 +51,7 @@ def measure(
         cache.write("program", key, found)
     return found | {
         "mesh": dict(mesh.shape),
+        "batch_size": program.batch_size,
         "num_parameters": program.num_parameters,
         "state_bytes": program.state_bytes,
         "num_steps": program.num_steps,

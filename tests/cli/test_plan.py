@@ -16,7 +16,7 @@ def compiler(monkeypatch):
 
     def measure(kind, config, where, quick):
         asked.append((kind, where.name, config.data.batch_size))
-        return measured(num_steps=5 if kind == "sample" else 1)
+        return measured(batch_size=config.data.batch_size, num_steps=5 if kind == "sample" else 1)
 
     monkeypatch.setattr(planning, "measure", measure)
     monkeypatch.setattr(planning, "require_libtpu", lambda: None)
@@ -36,7 +36,7 @@ def test_a_table_of_both_halves(pdm, compiler, tmp_path):
 def test_settings_reach_the_compiler(pdm, compiler):
     pdm("plan", f"--config={SMOKE}", "--half=low", "--config.data.batch_size=24", "--no-largest-batch")
     pdm("plan", f"--config={SMOKE}", "--sample", "--batch-size=20", "--topology=v2-32", "--no-largest-batch")
-    assert compiler == [("train", "v2-8", 24), ("sample", "v2-32", 32)]
+    assert compiler == [("train", "v2-8", 24), ("sample", "v2-32", 20)]
 
 
 def test_the_largest_batch_is_looked_for(pdm, compiler):

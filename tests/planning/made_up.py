@@ -10,6 +10,7 @@ def measured(**changes) -> Measured:
     values = {
         "fits": True,
         "mesh": {"data": 8, "fsdp": 1, "space": 1},
+        "batch_size": 256,
         "num_parameters": GIB // 4,
         "state_bytes": 4 * GIB,
         "argument_bytes": 4 * GIB,

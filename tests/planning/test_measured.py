@@ -17,8 +17,8 @@ from tests.planning.made_up import GIB
 
 compiles = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs pdm_jax[tpu]")
 FIELDS = {
-    "fits": True, "mesh": {}, "num_parameters": 1, "state_bytes": 1, "argument_bytes": 1, "temp_bytes": 1,
-    "peak_bytes": 1, "model_flops": 1, "num_steps": 1,
+    "fits": True, "mesh": {}, "batch_size": 8, "num_parameters": 1, "state_bytes": 1, "argument_bytes": 1,
+    "temp_bytes": 1, "peak_bytes": 1, "model_flops": 1, "num_steps": 1,
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def asked(monkeypatch):
         if where.name == "v2-512":
             raise UserError("512 devices are too many")
         peak = (1 + blocks * batch / 8) * GIB
-        return measured(peak_bytes=peak, fits=peak <= 8 * GIB, state_bytes=GIB, num_parameters=0)
+        return measured(batch_size=batch, peak_bytes=peak, fits=peak <= 8 * GIB, state_bytes=GIB, num_parameters=0)
 
     monkeypatch.setattr(planning, "measure", measure)
     monkeypatch.setattr(planning, "require_libtpu", lambda: None)
@@ -55,10 +55,9 @@ def test_what_trains_otherwise_but_does_the_same_work_compiles_once(asked):
     assert planning._different_parts(configs[0], None) == planning._different_parts(configs[1], None)
 
 
-def test_sampling_takes_enough_images_for_all_devices(asked):
-    reports = run(tiny.config(split=SPLIT), "v2-8,v5e-16", sample=10)
-    assert [report.batch_size for report in reports] == [16, 16]
-    assert [call[0] for call in asked] == ["sample", "sample"] and reports[0].parts == ("",)
+def test_sampling_is_of_the_whole_model(asked):
+    (report,) = run(tiny.config(split=SPLIT), sample=16)
+    assert asked == [("sample", 16, 1, "v2-8")] and report.parts == ("",)
 
 
 def test_the_largest_batch(asked):
@@ -77,7 +76,7 @@ def test_a_quick_estimate_compiles_one_and_two_blocks(asked):
 
 def test_what_is_not_deep_is_compiled_as_it_is(asked):
     (report,) = run(tiny.config(), quick=True)
-    assert not report.is_estimate and [blocks for _, _, blocks, _ in asked] == [1]
+    assert report.is_estimate and [blocks for _, _, blocks, _ in asked] == [1]
 
 
 def test_what_does_not_fit_gets_advice(asked):

@@ -17,7 +17,7 @@ def report(name="v2-8", *, parts=("high", "low"), kind="train", largest=None, ad
     (where,) = find_slices(name)
     result = measured(**changes)
     bound = bound_of(result, where)
-    return Report(parts, kind, where, 256, result, bound, largest, advice, is_estimate)
+    return Report(parts, kind, where, result, bound, largest, advice, is_estimate)
 
 
 def line(text, name):
@@ -51,7 +51,7 @@ def test_what_does_not_fit_says_what_would_help():
 
 def test_sampling_is_told_a_step():
     text = table([report(kind="sample", parts=("",), num_steps=50, unknown_loops=1)])
-    assert text.startswith("sampling: 268,435,456 parameters, 50 steps an image")
+    assert text.startswith("sampling: 268,435,456 parameters, 50 steps an image, of which one is shown")
     assert "22 G" in text and "20 G" in text and "0.9778 ms" in text
     assert "5.24e+03" in text  # all steps of 256 images in one call
     assert "v2-8: 1 loops of unknown length" in text
@@ -64,13 +64,13 @@ def test_parts_that_differ_have_blocks_of_their_own():
 
 
 def test_a_slice_that_the_config_does_not_fit_is_a_remark():
-    problem = Report(("",), "train", find_slices("v5e-256")[0], 64, problem="a batch of 64 is too small")
+    problem = Report(("",), "train", find_slices("v5e-256")[0], problem="a batch of 64 is too small")
     text = table([report(parts=("",)), problem])
     assert "\nv5e-256: a batch of 64 is too small" in text
 
 
 def test_an_estimate_is_called_one():
-    assert "--quick: an estimate from one and two blocks" in table([report(is_estimate=True)])
+    assert "--quick: an estimate, by the compiler" in table([report(is_estimate=True)])
 
 
 def test_json_holds_all_numbers():
