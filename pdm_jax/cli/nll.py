@@ -11,10 +11,9 @@ import numpy as np
 
 from pdm_jax import rng
 from pdm_jax.cli.sampling import Sampling
-from pdm_jax.config import MeshConfig
 from pdm_jax.errors import UserError
 from pdm_jax.evaluation.image_sets import ImageSet
-from pdm_jax.parallel import make_mesh
+from pdm_jax.parallel import num_batch_shards
 from pdm_jax.pipelines.likelihood import make_bits
 
 
@@ -24,11 +23,12 @@ def measure_nll(args: argparse.Namespace, sampling: Sampling, bar: Any) -> tuple
     Raises:
       UserError: the model has no variance, or the images do not fit it.
     """
-    system, mesh = sampling.model.system, make_mesh(MeshConfig())
+    system, mesh = sampling.model.system, sampling.mesh
     steps = args.steps or system.process.num_steps
     bits = make_bits(system, sampling.sampling, mesh, steps=steps)
     images = _open_images(args, sampling)
-    batch_size = -(-min(args.batch_size, len(images)) // mesh.devices.size) * mesh.devices.size
+    shares = num_batch_shards(mesh)
+    batch_size = -(-min(args.batch_size, len(images)) // shares) * shares
     key = np.asarray(jax.random.key_data(rng.stream(jax.random.key(args.seed), "nll")))
     totals, priors, start = [], [], time.perf_counter()
     with bar("nll", len(images)) as progress:

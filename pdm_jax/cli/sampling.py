@@ -27,9 +27,9 @@ class Sampling:
     model: Model
     sampling: SampleConfig
     about: dict[str, Any]  # what image i depends on besides i, as plain JSON
+    mesh: Mesh
     _run: Any  # the jitted sampling loop
     _args: argparse.Namespace
-    _mesh: Mesh
 
     @property
     def config(self) -> Config:
@@ -60,7 +60,7 @@ class Sampling:
         """Images `first` to num - 1 in batches (b, H, W, C) uint8."""
         labels, batch_size = self.labels(num), self._args.batch_size
         return generate(
-            self._run, self.model.params, self._args.seed, num, labels, self._mesh, batch_size=batch_size, first=first
+            self._run, self.model.params, self._args.seed, num, labels, self.mesh, batch_size=batch_size, first=first
         )
 
 
@@ -72,7 +72,7 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
     """
     if args.batch_size < 1 or not 0 <= args.seed < 2**32:
         raise UserError("--batch-size must be at least 1, and --seed from 0 to 2**32 - 1")
-    config, mesh = read_config(args.workdir, args.step), make_mesh(MeshConfig())
+    config, mesh = read_config(args.workdir, args.step), make_mesh(MeshConfig(space=args.space))
     system = make_system(config)
     settings = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
     sampling = dataclasses.replace(config.sample, **settings)
@@ -90,4 +90,4 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
         "split": dataclasses.asdict(config.split),
         "diffusion": dataclasses.asdict(config.diffusion),
     }
-    return Sampling(model, sampling, about, run, args, mesh)
+    return Sampling(model, sampling, about, mesh, run, args)

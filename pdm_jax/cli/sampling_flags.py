@@ -37,6 +37,9 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", choices=("ema", "params"), help="averaged or last (default: ema)")
     group.add_argument("--step", help="which checkpoint: a number, or best (default: the newest)")
     group.add_argument("--batch-size", type=int, default=64, help="images computed at once (default: 64)")
+    group.add_argument(
+        "--space", type=int, default=1, help="devices that share the rows of each image, for huge ones (default: 1)"
+    )
     parser.set_defaults(**_DEFAULTS)
 
 

@@ -1,5 +1,6 @@
 """One mesh of devices, and which axis of an array lies on which of its axes."""
 
+from pdm_jax.parallel.mesh import check_rows as check_rows
 from pdm_jax.parallel.mesh import make_mesh as make_mesh
 from pdm_jax.parallel.mesh import on_mesh as on_mesh
 from pdm_jax.parallel.placement import host_share as host_share

@@ -52,7 +52,17 @@ def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     return traced
 
 
-def nearest_divisor(number: int, wanted: int) -> int:
+def check_rows(mesh: Mesh, rows: int, what: str) -> None:
+    """Raises a `UserError` unless `space` of the mesh divides `rows`, which are those of `what`."""
+    space = mesh.shape["space"]
+    if rows % space:
+        raise UserError(
+            f"space is {space} in the mesh, which does not divide the {rows} rows of {what}; "
+            f"the nearest that does is {_nearest_divisor(rows, space)}"
+        )
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
     """The divisor of `number` that is closest to `wanted`, the smaller of two."""
     divisors = [n for n in range(1, number + 1) if number % n == 0]
     return min(divisors, key=lambda n: abs(n - wanted))
@@ -63,7 +73,7 @@ def _nearest(sizes: Mapping[str, int], count: int) -> dict[str, int]:
     rest = next((name for name, size in sizes.items() if size == -1), "data")
     found, left = dict(sizes), count
     for name in reversed([name for name in sizes if name != rest]):
-        found[name] = nearest_divisor(left, sizes[name])
+        found[name] = _nearest_divisor(left, sizes[name])
         left //= found[name]
     return found | {rest: left}
 

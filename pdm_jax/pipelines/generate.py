@@ -16,7 +16,7 @@ from pdm_jax.diffusion import ancestral, ddim, sample, timesteps
 from pdm_jax.diffusion.samplers import Sampler
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_float, to_uint8
-from pdm_jax.parallel import batch_sharding, gathered, image_sharding, num_batch_shards, on_mesh, replicated
+from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, num_batch_shards, on_mesh, replicated
 from pdm_jax.systems import System
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
@@ -46,6 +46,7 @@ def make_generate(
       UserError: a setting of sampling that does not exist; guidance of a model without labels, or of one that never
         had to do without them; a range of steps in which none is visited.
     """
+    check_rows(mesh, system.image_shape[0], "an image")
     sampler, process = make_sampler(config), system.process
     _check_guidance(system, config.guidance)
     visited = _visited(config.steps, process.num_steps, steps)

@@ -18,6 +18,7 @@ from pdm_jax.errors import UserError
 from pdm_jax.parallel import (
     batch_sharding,
     batch_shardings,
+    check_rows,
     gathered,
     host_share,
     num_batch_shards,
@@ -26,7 +27,6 @@ from pdm_jax.parallel import (
     replicated,
     with_shardings,
 )
-from pdm_jax.parallel.mesh import nearest_divisor
 from pdm_jax.systems import System
 from pdm_jax.systems.base import Loss
 from pdm_jax.training.state import StatePlan, TrainState
@@ -48,7 +48,7 @@ def make_train_step(
       UserError: the mesh does not divide the batch or the rows of its images.
     """
     _check_batch(config, mesh)
-    _check_rows(system, config, mesh)
+    check_rows(mesh, system.image_shape[0] // config.model.patch_size, "the grid of patches")
     num_micro = config.optimizer.accumulation
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -83,7 +83,7 @@ def batch_shapes(system: System, batch_size: int, mesh: Mesh) -> dict[str, jax.S
 
 
 def put(batch: Mapping[str, np.ndarray], system: System, mesh: Mesh) -> dict[str, jax.Array]:
-    """This host's part of a batch onto its devices, as part of the global batch; what the system does not use is left."""
+    """This host's part of a batch onto its devices, as part of the global batch; only what the system uses."""
     wanted, share = batch_shapes(system, len(batch["image"]), mesh), host_share(mesh)
     return {name: place(batch[name], shape.sharding, share) for name, shape in wanted.items()}
 
@@ -132,14 +132,4 @@ def _check_batch(config: Config, mesh: Mesh) -> None:
         raise UserError(
             f"config.data.batch_size is {size}; it must be a multiple of {parts} (config.mesh.data times fsdp "
             f"times optimizer.accumulation), such as {' or '.join(map(str, fits))}"
-        )
-
-
-def _check_rows(system: System, config: Config, mesh: Mesh) -> None:
-    height, space = system.image_shape[0], mesh.shape["space"]
-    rows = height // config.model.patch_size
-    if rows % space:
-        raise UserError(
-            f"config.mesh.space is {space}, which does not divide the {rows} rows of the grid (image_size {height}, "
-            f"patch_size {config.model.patch_size}); the nearest that does is {nearest_divisor(rows, space)}"
         )

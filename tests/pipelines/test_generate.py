@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pdm_jax.config import MeshConfig
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
@@ -29,8 +30,8 @@ def params(system):
     return jax.tree.unflatten(tree, moved)
 
 
-def images(system, params, num, batch_size, labels, *, steps_in=None, start=None, **settings):
-    mesh = make_mesh(tiny.config().mesh)
+def images(system, params, num, batch_size, labels, *, steps_in=None, start=None, mesh=None, **settings):
+    mesh = make_mesh(mesh or MeshConfig())
     run = make_generate(system, dataclasses.replace(tiny.config().sample, **settings), mesh, steps=steps_in)
     return np.concatenate(list(generate(run, params, 0, num, labels, mesh, batch_size=batch_size, images=start)))
 
@@ -43,6 +44,21 @@ def test_an_image_does_not_depend_on_its_batch(system, params, sampler):
     assert whole.shape == (19, 4, 4, 1) and whole.dtype == np.uint8
     assert len(np.unique(whole.reshape(19, -1), axis=0)) == 19
     assert np.abs(whole[:11].astype(int) - parts.astype(int)).max() <= 1  # rounding may cross a level
+
+
+@pytest.mark.parametrize("mesh", [MeshConfig(data=2, space=4), MeshConfig(data=2, fsdp=4)])
+def test_the_mesh_changes_nothing(mesh):
+    system = make_system(tiny.config(data={"image_size": 16}))
+    params = jax.jit(system.init)(jax.random.key(0))
+    labels = choose_labels("cycle", 4, 2)
+    settings = {"sampler": "ancestral", "guidance": 2.0, "clip": "dynamic"}
+    alone, together = (images(system, params, 4, 4, labels, mesh=m, **settings) for m in (None, mesh))
+    assert np.abs(alone.astype(int) - together.astype(int)).max() <= 1
+
+
+def test_rows_that_devices_cannot_share_are_refused(system, params):
+    with pytest.raises(UserError, match=r"space is 8 .* the 4 rows of an image; the nearest that does is 4"):
+        images(system, params, 1, 1, None, mesh=MeshConfig(space=8))
 
 
 def test_guidance_of_one_is_none_and_more_changes_images(system, params):

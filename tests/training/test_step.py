@@ -130,7 +130,10 @@ def test_warm_up_starts_at_zero_and_ends_at_the_rate():
         ({"data": {"batch_size": 12}}, "batch_size is 12; it must be a multiple of 8 .* such as 8 or 16"),
         ({"data": {"batch_size": 6}}, "batch_size is 6; it must be a multiple of 8 .* such as 8$"),
         ({"mesh": {"data": 3}}, "does not make up the 8 devices"),
-        ({"mesh": {"space": 8}}, "space is 8, which does not divide the 2 rows .* the nearest that does is 2"),
+        (
+            {"mesh": {"space": 8}},
+            "space is 8 .* does not divide the 2 rows .* the nearest that does is 2",
+        ),
         ({"mesh": {"data": -1, "fsdp": -1}}, "at most one of them -1"),
         ({"ema": {"place": "moon"}}, "ema.place is 'moon'"),
     ],
