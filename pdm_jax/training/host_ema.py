@@ -27,6 +27,10 @@ class HostEma:
 
 def fetch(params: Params) -> Params:
     """Whole arrays as numpy on every host, wherever their shards lie."""
-    if jax.process_count() > 1:
-        return multihost_utils.process_allgather(params, tiled=True)
-    return jax.device_get(params)
+    return jax.device_get(jax.tree.map(_gathered, params))
+
+
+def _gathered(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    """An array that this host can read: as it is, or from all hosts if some of its shards lie on others only."""
+    is_here = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+    return x if is_here else multihost_utils.process_allgather(x, tiled=True)
