@@ -3,8 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pdm_jax import rng
+from pdm_jax.config import MeshConfig
+from pdm_jax.parallel import image_sharding, make_mesh
 
 KEY = jax.random.key(0)
 
@@ -43,3 +46,15 @@ def test_draws_have_the_right_distribution():
 def test_folding_each_key_changes_each_draw():
     keys = rng.sample_keys(KEY, jnp.arange(3))
     assert not np.any(np.all(data(rng.fold_each(keys, 1)) == data(rng.fold_each(keys, 2)), axis=-1))
+
+
+@pytest.mark.parametrize("config", [MeshConfig(), MeshConfig(data=2, fsdp=4), MeshConfig(data=2, space=4)])
+def test_draws_differ_between_devices_and_are_the_same_on_any_mesh(config):
+    def draw(keys):
+        return rng.normal_each(keys, (8, 4, 1))
+
+    keys = rng.sample_keys(KEY, jnp.arange(8))
+    drawn = jax.jit(draw, out_shardings=image_sharding(make_mesh(config)))(keys)
+    np.testing.assert_array_equal(drawn, draw(keys))
+    shards = np.stack([np.ravel(shard.data) for shard in drawn.addressable_shards])
+    assert len(np.unique(shards, axis=0)) == 8 and len(np.unique(drawn)) == drawn.size
