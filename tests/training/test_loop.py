@@ -35,8 +35,12 @@ def final_state(workdir, step=None):
     """All arrays of a checkpoint as numpy, by path."""
     with Checkpoints(workdir) as checkpoints:
         step = step or checkpoints.steps()[-1]
-    tree = ocp.PyTreeCheckpointer().restore(Path(workdir).resolve() / "checkpoints" / str(step) / "state")
-    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+    folder = Path(workdir).resolve() / "checkpoints" / str(step) / "state"
+    with ocp.PyTreeCheckpointer() as reader:
+        saved = reader.metadata(folder).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        tree = reader.restore(folder, restore_args=as_numpy)
+    return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def one_part(config):
