@@ -10,7 +10,7 @@ guided with w = 2.
 
 Variants: `fast` is 150 steps each, enough for strokes and too few for labels; `smoke` is four steps of narrow networks.
 
-Cost: about 4 minutes on 2 free CPU cores; 2 networks of 2,727,752 parameters, 5,455,504 in all.
+Cost: about 5 minutes on 2 free CPU cores; 2 networks of 2,727,752 parameters, 5,455,504 in all.
 Expected: losses about 4 (high) and 11 (low) at the end; 99.6 to 100 % of 500 samples (50 DDIM steps, w = 2) are read as
 the digit that was asked for by an SVC trained on the real digits, which reads 99 % of held-out real ones
 (`benchmarks/quickstart.py`).
