@@ -29,6 +29,9 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     hosts.add_argument(
         "--join-timeout", type=int, default=300, metavar="SECONDS", help="to wait for the others (default: 300)"
     )
+    hosts.add_argument(
+        "--lost-after", type=int, default=60, metavar="SECONDS", help="of silence a process is given up (default: 60)"
+    )
     group = parser.add_argument_group("running")
     group.add_argument(
         "--compilation-cache",
@@ -54,11 +57,12 @@ def start(args: argparse.Namespace) -> None:
 
     from pdm_jax.parallel.hosts import find_hosts, join_hosts
 
-    if args.join_timeout < 1:
-        raise UserError(f"--join-timeout is {args.join_timeout}; expected at least 1 second")
+    for name, seconds in (("join-timeout", args.join_timeout), ("lost-after", args.lost_after)):
+        if seconds < 1:
+            raise UserError(f"--{name} is {seconds}; expected at least 1 second")
     hosts = find_hosts(args.coordinator, args.num_processes, args.process_id, detect=args.multihost)
     if hosts is not None:
-        join_hosts(hosts, args.join_timeout)
+        join_hosts(hosts, timeout=args.join_timeout, lost_after=args.lost_after)
         if jax.process_index() != 0:
             logging.getLogger("pdm_jax").setLevel(logging.WARNING)
     if args.debug_nans:

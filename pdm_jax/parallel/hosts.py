@@ -19,7 +19,6 @@ import jax
 
 from pdm_jax.errors import UserError
 
-_LOST_AFTER = 60  # seconds without a sign of life from a process, after which JAX ends the others
 _POD = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/worker-network-endpoints"
 
 
@@ -75,10 +74,11 @@ def find_hosts(
     return hosts
 
 
-def join_hosts(hosts: Hosts, timeout: int) -> None:
+def join_hosts(hosts: Hosts, *, timeout: int, lost_after: int) -> None:
     """Makes this process one of several; call it before anything touches a device.
 
     Where the others do not come within `timeout` seconds, the process ends with one line and status 1: that may pass.
+    Where one is not heard of for `lost_after` seconds later on, JAX aborts the others.
 
     Raises:
       UserError: no cluster is detected, or the coordinator cannot listen at its address.
@@ -95,7 +95,7 @@ def join_hosts(hosts: Hosts, timeout: int) -> None:
                 hosts.process_id,
                 cluster_detection_method=None if hosts.coordinator is None else "deactivate",
                 initialization_timeout=timeout + 60,  # at its own time-out JAX aborts
-                heartbeat_timeout_seconds=_LOST_AFTER,
+                heartbeat_timeout_seconds=lost_after,
             )
         except (ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())

@@ -72,6 +72,7 @@ def test_a_nan_is_one_line_with_its_place(refused, monkeypatch, tmp_path):
     [
         (["--coordinator=a:1"], "--num-processes and --process-id are missing"),
         (["--join-timeout=0"], "--join-timeout is 0; expected at least 1 second"),
+        (["--lost-after=0"], "--lost-after is 0; expected at least 1 second"),
     ],
 )
 def test_every_command_that_computes_takes_several_hosts(refused, command, flags, message):

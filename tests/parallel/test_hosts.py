@@ -19,7 +19,7 @@ import sys
 from pdm_jax.errors import UserError
 from pdm_jax.parallel.hosts import Hosts, join_hosts
 try:
-    join_hosts(Hosts(sys.argv[1], 2, int(sys.argv[2])), timeout=1)
+    join_hosts(Hosts(sys.argv[1], 2, int(sys.argv[2])), timeout=1, lost_after=10)
 except UserError as error:
     sys.exit(f"refused: {error}")
 """

@@ -40,7 +40,7 @@ def start(tmp_path_factory):
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
         if count > 1:
-            command += [*FSDP, f"--coordinator=localhost:{port}", f"--num-processes={count}"]
+            command += [*FSDP, f"--coordinator=localhost:{port}", f"--num-processes={count}", "--lost-after=10"]
         for i in range(count):
             log = logs / f"{workdir.name}-{i}"
             own = [f"--process-id={i}"] if count > 1 else []
@@ -74,7 +74,7 @@ def wait_until(processes, condition):
         time.sleep(0.05)
 
 
-@pytest.mark.filterwarnings("ignore:Sharding info not provided")
+@pytest.mark.slow
 def test_two_hosts_are_killed_go_on_and_stop_together(start, tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "interrupted"
     first, second = start(workdir, FOR_EVER)
