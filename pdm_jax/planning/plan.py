@@ -56,7 +56,7 @@ def plan(
         need; None plans the training step of each part.
       part: of a split model, the training of this one alone.
       quick: compiles one and two blocks a level and extrapolates.
-      find_largest: also finds the largest batch that fits, at two more compilations or three (none if quick).
+      find_largest: also finds the largest batch that fits, at two to four more compilations (none if quick).
 
     Raises:
       UserError: libtpu is missing, there is no such part, or the config fits none of the slices.
