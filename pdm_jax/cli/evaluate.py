@@ -80,11 +80,10 @@ def run(args: argparse.Namespace) -> int:
     from pdm_jax.evaluation.judges import local_network, open_judges
     from pdm_jax.evaluation.results import write_results
 
-    for name, value in (("num", args.num), ("size", args.size), ("manifold-num", args.manifold_num)):
+    for name in ("num", "size", "manifold_num", "batch_size"):
+        value = getattr(args, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name} is {value}; expected at least 1")
-    if args.batch_size < 1:
-        raise UserError(f"--batch-size is {args.batch_size}; expected at least 1")
+            raise UserError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
     if args.nll:
         return _run_nll(args)
     begin, cache = time.perf_counter(), _cache(args.cache)
