@@ -22,12 +22,13 @@ def decode(record: Record, channels: int, least_side: int | None = None) -> Imag
     """
     mode = {1: "L", 3: "RGB"}[channels]
     if isinstance(record.image, np.ndarray):
-        return Image.fromarray(record.image).convert(mode)
+        return _in_mode(Image.fromarray(record.image), mode)
     try:
         with Image.open(io.BytesIO(record.image)) as image:
             if least_side is not None:
                 image.draft(None, (least_side, least_side))
-            return _flat(ImageOps.exif_transpose(image)).convert(mode)
+            ImageOps.exif_transpose(image, in_place=True)  # reads the pixels; else it would copy them, too
+            return _in_mode(_flat(image), mode)
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
         reason = "is no known kind of image" if isinstance(error, Image.UnidentifiedImageError) else error
         raise BrokenImageError(f"{record.name}: {reason}") from error
@@ -38,6 +39,10 @@ def encode_png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(file, "png")
     return file.getvalue()
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # which copies what has the mode already
 
 
 def _flat(image: Image.Image) -> Image.Image:
