@@ -10,7 +10,7 @@ from pdm_jax.planning.measured import Measured
 
 @dataclasses.dataclass(frozen=True)
 class LargestBatch:
-    """Over all devices; 0 if not even one sample a device fits."""
+    """Over all devices; 0 if none that was compiled fits."""
 
     size: int
     how: str  # "confirmed" (the line's answer compiled), "at least" (this compiled, the line is wrong) or "estimate"

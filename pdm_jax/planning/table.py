@@ -122,7 +122,7 @@ def _largest(report: Report) -> str:
     if report.largest is None:
         return "-"
     if report.largest.size == 0:
-        return "none"
+        return "none found"
     return {"confirmed": "", "estimate": "~", "at least": ">="}[report.largest.how] + str(report.largest.size)
 
 

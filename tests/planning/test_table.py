@@ -44,7 +44,7 @@ def test_what_does_not_fit_says_what_would_help():
     nothing = {"fits": False, "available_bytes": 7.5 * GIB, "flops": None, "bytes_accessed": None, "collectives": {}}
     advice = (Use(GIB, GIB, 4 * GIB, ("config.mesh.fsdp=8", "config.ema.place=host")),)
     text = table([report(advice=advice, largest=LargestBatch(0, "at least"), **nothing)])
-    assert "no, 7.50 GiB free" in text and "none" in text
+    assert "no, 7.50 GiB free" in text and "none found" in text
     assert "v2-8: does not fit; it may with:\n  --config.mesh.fsdp=8 --config.ema.place=host: about 6.00 GiB" in text
     assert "take more devices or fewer images" in table([report(**nothing)])
 
