@@ -8,8 +8,10 @@ Prints one line of JSON: the fields of `Measured`, or `{"error": ...}` for a use
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import threading
 import time
 from typing import Any
 
@@ -104,8 +106,16 @@ def needed_memory(message: str, argument_bytes: float) -> dict[str, float]:
     return memory | {"argument_bytes": argument_bytes, "available_bytes": float(found[3]) * _UNITS[found[4]]}
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process when the one that waits for it is gone: nobody else would stop a compilation."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def main() -> int:
     """Reads the request, prints the answer; returns the exit status."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     request = json.load(sys.stdin)
     config = read(Config, request["config"])
     try:

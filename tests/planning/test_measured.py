@@ -8,6 +8,7 @@ import pytest
 
 from pdm_jax.errors import UserError
 from pdm_jax.planning import measured as measuring
+from pdm_jax.planning import worker as working
 from pdm_jax.planning.cache import Cache, digest, sources
 from pdm_jax.planning.measured import measure, require_libtpu
 from pdm_jax.planning.slices import find_slices
@@ -99,6 +100,15 @@ def test_a_worker_that_fails_is_not_kept(worker, cache, end, message):
         with pytest.raises(UserError, match=message):
             plan()
     assert len(requests) == 2 and not list(cache.iterdir())
+
+
+def test_a_worker_ends_with_the_process_that_waits_for_it(monkeypatch):
+    parents, ended = iter([7, 7, 1]), []
+    monkeypatch.setattr(working.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(working.os, "_exit", ended.append)
+    monkeypatch.setattr(working.time, "sleep", lambda seconds: None)
+    working._end_with(7)
+    assert ended == [1] and list(parents) == []
 
 
 def test_without_the_compiler_the_extra_is_named(monkeypatch):
