@@ -43,15 +43,13 @@ def run(args: argparse.Namespace) -> int:
     start(args)
     profile = _window(args.profile)
     config = load_config(args.config, args.overrides)
-    import jax
-
     from pdm_jax.data import make_dataset
+    from pdm_jax.parallel import host_share, make_mesh
     from pdm_jax.training import train
     from pdm_jax.training.interrupt import StopSignal
 
-    dataset = make_dataset(
-        config.data, config.seed, process_index=jax.process_index(), process_count=jax.process_count()
-    )
+    share = host_share(make_mesh(config.mesh))
+    dataset = make_dataset(config.data, config.seed, process_index=share.index, process_count=share.count)
     stop = StopSignal()
     train(
         config,

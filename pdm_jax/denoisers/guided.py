@@ -53,7 +53,7 @@ def guided(
         """The guided x0 and the conditional prediction."""
         both = _paired(cond, null(cond) if callable(null) else null)
         halves = denoiser(_twice(z_t), _doubled(step), both)
-        conditional, unconditional = (jax.tree.map(part, halves) for part in (_first_half, _second_half))
+        conditional, unconditional = (jax.tree.map(lambda x, i=i: x[i::2], halves) for i in range(2))
         w = _over_images(jnp.asarray(scale, jnp.float32), z_t)
         return unconditional.x0 + w * (conditional.x0 - unconditional.x0), conditional
 
@@ -76,13 +76,13 @@ def guided(
 
 
 def _paired(cond: Cond, null: Cond) -> Cond:
-    """Both conditions in one batch, the given one first."""
+    """Both conditions in one batch, each sample's own and its null beside it: so they stay on that sample's device."""
     if jax.tree.structure(cond) != jax.tree.structure(null):
         fields = [[f.name for f in dataclasses.fields(c) if getattr(c, f.name) is not None] for c in (cond, null)]
         raise UserError(
             f"the condition has {fields[0]} and its null {fields[1]}; guidance needs the same fields in both"
         )
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), cond, null)
+    return jax.tree.map(lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:]), cond, null)
 
 
 def _doubled(step: Step) -> Step:
@@ -97,12 +97,4 @@ def _over_images(x: Array, images: Array) -> Array:
 
 
 def _twice(x: Array) -> Array:
-    return jnp.concatenate([x, x])
-
-
-def _first_half(x: Array) -> Array:
-    return x[: len(x) // 2]
-
-
-def _second_half(x: Array) -> Array:
-    return x[len(x) // 2 :]
+    return jnp.repeat(x, 2, axis=0)

@@ -21,8 +21,8 @@ class StopSignal:
         self.obeyed: signal.Signals | None = None  # what ended the training early; the same on all processes
         self._requested: signal.Signals | None = None
         self._previous = {}
-        self._wait = 1  # steps until the next question
-        self._interval, self._asked = 1, time.monotonic()
+        self._wait = self._interval = self._proposed = 1  # steps: until the next question, of this pause, of the next
+        self._asked = time.monotonic()
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python does not allow handlers
@@ -44,12 +44,14 @@ class StopSignal:
         return self.obeyed is not None
 
     def _ask(self) -> signal.Signals | None:
-        """What any process was sent, and by the time of the first one when to ask again."""
-        seconds = (time.monotonic() - self._asked) / self._interval  # a step
-        own = np.array([self._requested or 0, min(_MOST_STEPS, 1 + _ASK_EVERY // seconds)], np.int32)
-        requested, intervals = multihost_utils.process_allgather(own).T
-        self._wait = self._interval = int(intervals[0])
-        self._asked = time.monotonic()
+        """What any process was sent, and by the clock of the first one when to ask again."""
+        own = np.array([self._requested or 0, self._proposed], np.int32)
+        requested, proposed = multihost_utils.process_allgather(own).T
+        now = time.monotonic()  # the devices are done with all steps so far, which were only dispatched before
+        seconds = (now - self._asked) / self._interval
+        self._proposed = int(min(_MOST_STEPS, 1 + _ASK_EVERY // seconds))
+        self._wait = self._interval = int(proposed[0])
+        self._asked = now
         return signal.Signals(int(requested.max())) if requested.any() else None
 
     def _handle(self, number: int, _) -> None:

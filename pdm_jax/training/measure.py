@@ -17,7 +17,7 @@ from pdm_jax import rng
 from pdm_jax.config import Config
 from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.errors import UserError
-from pdm_jax.parallel import batch_sharding, gathered, on_mesh, replicated
+from pdm_jax.parallel import batch_sharding, gathered, host_share, on_mesh, replicated
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
 from pdm_jax.systems import Part, System
 from pdm_jax.training.step import put
@@ -44,7 +44,7 @@ def make_measure(part: Part, system: System, mesh: Mesh, dataset: Dataset, workd
     if config.eval.metric not in ("loss", "fid"):
         raise UserError(f"config.eval.metric is {config.eval.metric!r}; expected 'loss' or 'fid'")
     if config.eval.source is not None:
-        dataset = _open(config)
+        dataset = _open(config, mesh)
     if config.eval.metric == "loss":
         return _loss_measure(config, system, mesh, dataset)
     if part.name:
@@ -54,11 +54,12 @@ def make_measure(part: Part, system: System, mesh: Mesh, dataset: Dataset, workd
     return _fid_measure(config, system, mesh, dataset, workdir)
 
 
-def _open(config: Config) -> Dataset:
+def _open(config: Config, mesh: Mesh) -> Dataset:
     """The images of `config.eval.source`, read as the training data but never cropped or flipped at random."""
     split = config.eval.split or config.data.split
     data = dataclasses.replace(config.data, source=config.eval.source, split=split, crop="center", flip=False)
-    return make_dataset(data, config.seed, process_index=jax.process_index(), process_count=jax.process_count())
+    share = host_share(mesh)
+    return make_dataset(data, config.seed, process_index=share.index, process_count=share.count)
 
 
 def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) -> Measure:

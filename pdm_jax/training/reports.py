@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from pdm_jax.errors import UserError
+from pdm_jax.files import write_whole
 
 
 class Reports:
@@ -29,7 +30,7 @@ class Reports:
         if not self._active:
             return
         self._workdir, self._path = workdir, workdir / "metrics.jsonl"
-        _drop_after(self._path, first_step)
+        self._lines = _lines_until(self._path, first_step)
         self._events = _make_events(workdir, first_step)
         self._bar = _make_bar(first_step, last_step)
 
@@ -47,8 +48,9 @@ class Reports:
         """Numbers of the steps up to `step`."""
         if not self._active:
             return
-        with _one_line(self._workdir), self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        self._lines.append(json.dumps({"step": step, **values}))
+        with _one_line(self._workdir):  # whole, as buckets cannot append
+            write_whole(self._path, lambda file: file.write("".join(f"{line}\n" for line in self._lines).encode()))
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
@@ -67,7 +69,8 @@ class Reports:
             folder = self._workdir / "grids"
             with _one_line(self._workdir):
                 folder.mkdir(exist_ok=True)
-                Image.fromarray(image.squeeze()).save(folder / f"{step:08d}.png")
+                picture = Image.fromarray(image.squeeze())
+                write_whole(folder / f"{step:08d}.png", lambda file: picture.save(file, "PNG"))
         if self._events is not None:
             self._events.add_image("samples", image, step, dataformats="HWC")
 
@@ -109,17 +112,8 @@ def _make_bar(first_step: int, last_step: int) -> Any:
     return tqdm(total=last_step, initial=first_step, unit="step", dynamic_ncols=True, mininterval=0.5)
 
 
-def _drop_after(path: Path, step: int) -> None:
-    """Rewrites a file of JSON lines without those of later steps and without a line cut short by a kill."""
+def _lines_until(path: Path, step: int) -> list[str]:
+    """The JSON lines of a file, without those of later steps."""
     if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except json.JSONDecodeError:
-            continue
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept))
-    temporary.replace(path)
+        return []
+    return [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]

@@ -52,7 +52,7 @@ def test_one_call_with_a_doubled_batch():
 
     step = Step(t=jnp.array([3, 300, 900]), previous=Prediction(Z, Z))
     guided(record, PROCESS, 2.0, Cond(label=jnp.full(3, NULL)))(Z, step, COND)
-    assert calls == [((6, 2, 2, 3), (6,), (6, 2, 2, 3), [1, 2, 3, NULL, NULL, NULL])]
+    assert calls == [((6, 2, 2, 3), (6,), (6, 2, 2, 3), [1, NULL, 2, NULL, 3, NULL])]
 
 
 def test_threshold_comes_before_eps():
