@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,25 +11,44 @@ from PIL import Image, ImageOps
 from pdm_jax.data.record import BrokenImageError, Record
 
 
-def decode(record: Record, channels: int, least_side: int | None = None) -> Image.Image:
+class Decoded(NamedTuple):
+    """An image that may be smaller than what its file holds."""
+
+    image: Image.Image
+    size: tuple[int, int]  # (width, height) in the file, upright
+    scale: float  # pixels of the file per pixel of the image, along a side: 1, 2, 4 or 8
+
+
+def decode(record: Record, channels: int) -> Image.Image:
     """Decodes a record to 8 bits a channel, upright: mode "RGB" (channels 3) or "L" (channels 1).
 
     EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled, of animations the first
-    frame is taken. With `least_side` a JPEG may come out at 1/2, 1/4 or 1/8 of its size, as long as the shorter
-    side keeps that many pixels: its blocks are then decoded at the smaller size, which is much faster.
+    frame is taken.
 
     Raises:
       BrokenImageError: the bytes are no image, are cut off or damaged.
     """
+    return decode_reduced(record, channels, None).image
+
+
+def decode_reduced(record: Record, channels: int, least_side: int | None) -> Decoded:
+    """The same, but a JPEG comes out at 1/2, 1/4 or 1/8 of its size if its shorter side keeps `least_side` pixels.
+
+    Its blocks are then decoded at the smaller size, which is much faster. Where the size does not divide, the file's
+    last row and column reach beyond the picture. None decodes at full size. Errors as of `decode`.
+    """
     mode = {1: "L", 3: "RGB"}[channels]
     if isinstance(record.image, np.ndarray):
-        return _in_mode(Image.fromarray(record.image), mode)
+        image = Image.fromarray(record.image)
+        return Decoded(_in_mode(image, mode), image.size, 1)
     try:
         with Image.open(io.BytesIO(record.image)) as image:
-            if least_side is not None:
-                image.draft(None, (least_side, least_side))
+            size, scale = image.size, 1
+            if least_side is not None and (drafted := image.draft(None, (least_side, least_side))):
+                scale = size[0] / drafted[1][2]
+            lying = image.size
             ImageOps.exif_transpose(image, in_place=True)  # reads the pixels; else it would copy them, too
-            return _in_mode(_flat(image), mode)
+            return Decoded(_in_mode(_flat(image), mode), size if image.size == lying else size[::-1], scale)
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
         reason = "is no known kind of image" if isinstance(error, Image.UnidentifiedImageError) else error
         raise BrokenImageError(f"{record.name}: {reason}") from error

@@ -59,7 +59,9 @@ class GrainDataset(Dataset):
 
     def stream(self, position: int) -> Generator[Batch]:
         config = self._config
-        transform = ImageTransform(config.image_size, config.channels, config.crop, config.min_crop, config.flip)
+        transform = ImageTransform(
+            config.image_size, config.channels, config.crop, config.min_crop, config.flip, reduced=True
+        )
         indices = grain.MapDataset.range(self.num_records).seed(self._seed).shuffle()
         records = indices.random_map(_Draw(self._source, transform)).repeat()[position:_END]
         for batch in self._batches(records):

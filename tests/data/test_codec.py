@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pdm_jax.data.codec import decode, encode_png
+from pdm_jax.data.codec import decode, decode_reduced, encode_png
 from pdm_jax.data.record import BrokenImageError, Record
 
 
@@ -80,9 +80,19 @@ def test_common_formats(kind):
 
 
 def test_large_jpegs_are_decoded_at_reduced_size_but_not_below_the_least_side():
-    record = _encoded(Image.linear_gradient("L").resize((400, 320)), "jpeg")
-    assert decode(record, 3, least_side=100).size == (200, 160)  # a quarter would leave 80
-    assert decode(record, 3, least_side=320).size == (400, 320)
+    record = _encoded(Image.linear_gradient("L").resize((401, 320)), "jpeg")
+    decoded = decode_reduced(record, 3, least_side=100)  # a quarter would leave 80
+    assert (decoded.image.size, decoded.size, decoded.scale) == ((201, 160), (401, 320), 2)
+    for least_side in (320, None):
+        decoded = decode_reduced(record, 3, least_side)
+        assert (decoded.image.size, decoded.size, decoded.scale) == ((401, 320), (401, 320), 1)
+
+
+def test_size_of_a_turned_jpeg_is_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = decode_reduced(_encoded(Image.new("RGB", (400, 100)), "jpeg", exif=exif), 3, least_side=20)
+    assert (decoded.image.size, decoded.size, decoded.scale) == ((25, 100), (100, 400), 4)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"text"])
