@@ -39,6 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.loss = dict(vlb_weight=_BATCH / _REPLICAS, t_max=999, label_dropout=0.1)
     config.optimizer = dict(learning_rate=1e-4, warmup_steps=5000, b1=0.9, b2=0.98)
     config.ema = dict(decay=0.99, every=100, place="host")
+    config.mesh = dict(data=1, fsdp=-1)  # a TPUv2-8: 4.5 of 8 GiB; 6.2 with all weights everywhere
     config.train = dict(num_steps=500_000, log_every=100, grid_every=10_000)
     config.checkpoint = dict(save_every=5000, keep_every=50_000)
     config.sample = dict(sampler="ancestral", steps="250", guidance=1.5, clip="dynamic", unguided_last=True)
