@@ -7,9 +7,11 @@ without a file, such as those of `builtin:photos`, become JPEGs of 500x375 and q
 straightforward program does: open, convert, resize the shorter side, cut the middle out, stack. It and our transform
 run in one process that is pinned to one core. A pipeline is opened anew in each round, and what it decoded ahead is
 thrown away before the clock starts, so that nothing else runs while one program is measured.
+Processes are pinned and their times read as Linux has it.
 
 Columns: `images/s` is wall time, `ratio` its quotient with the plain loop of the same round, `cpu ms` is the time of
-one image on the core, which other work on the machine changes less. The last row is training on the quickstart's
+one image on all cores together, which other work on the machine changes less, and `cpu ratio` the plain loop's to it:
+times the number of free cores, up to that of the workers, it is the ratio to expect. The last row is training on the quickstart's
 config; its `ratio` is the part of the loop's time that is spent in `next(batches)`. The device works on meanwhile, so
 that it waits for less than this.
 """
@@ -43,9 +45,12 @@ from pdm_jax.data.sources import open_source
 from pdm_jax.data.transforms import ImageTransform
 from pdm_jax.training.loop import train
 
+Speed = tuple[float, float]  # images/s, ms an image on all cores together
+
 _QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
 _PHOTO = (500, 375)
 _BATCH = 16
+_RNG = np.random.default_rng(0)  # draws nothing for a crop in the middle
 _AHEAD = 6  # batches a worker, or the threads, may have decoded ahead; they are not counted
 
 
@@ -117,15 +122,14 @@ class OneCore:
         self._connection.send(None)
         self._process.join()
 
-    def measure(self, program: str, size: int, count: int) -> tuple[float, float]:
-        """(images/s, ms on the core an image) of `program`, a name in `_PROGRAMS`, over `count` images."""
+    def measure(self, program: str, size: int, count: int) -> Speed:
+        """The speed of `program`, a name in `_PROGRAMS`, over `count` images."""
         self._connection.send((program, size, count))
         return self._connection.recv()
 
 
 def _serve(connection: Connection, images: Path) -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     paths = itertools.cycle(sorted(images.iterdir()))
     while (request := connection.recv()) is not None:
         program, size, count = request
@@ -147,7 +151,7 @@ def _plain(path: Path, size: int) -> np.ndarray:
 
 def _ours(path: Path, size: int) -> np.ndarray:
     """The same by our transform."""
-    return ImageTransform(size, channels=3)(Record(path.read_bytes(), 0, path.name), np.random.default_rng(0))
+    return ImageTransform(size, channels=3, reduced=True)(Record(path.read_bytes(), 0, path.name), _RNG)
 
 
 _PROGRAMS: dict[str, Callable[[Path, int], np.ndarray]] = {"plain loop": _plain, "our transform, one core": _ours}
@@ -157,39 +161,45 @@ def size_rows(
     size: int, sources: dict[str, str], pipelines: list[tuple[str, int]], core: OneCore, args: argparse.Namespace
 ) -> Iterator[Row]:
     """Interleaved measurements of all programs at one image size."""
-    count = args.batches * _BATCH
-    speeds: dict[str, list[float]] = {}
-    cpu: dict[str, list[float]] = {}
+    measured: dict[str, list[Speed]] = {}
     for _ in range(args.rounds):
         for program in _PROGRAMS:
-            speed, milliseconds = core.measure(program, size, count)
-            speeds.setdefault(program, []).append(speed)
-            cpu.setdefault(program, []).append(milliseconds)
+            measured.setdefault(program, []).append(core.measure(program, size, args.batches * _BATCH))
         for source, workers in pipelines:
             config = DataConfig(f"{source}:{sources[source]}", size, _BATCH, num_workers=workers)
-            name = f"{source}, {workers} workers"
-            speeds.setdefault(name, []).append(pipeline_speed(config, args.batches))
-    for program, samples in speeds.items():
+            measured.setdefault(f"{source}, {workers} workers", []).append(pipeline_speed(config, args.batches))
+    plain, plain_cpu = np.transpose(measured["plain loop"])
+    for program, samples in measured.items():
+        speeds, cpu = np.transpose(samples)
         yield {
             "size": size,
             "program": program,
-            "images/s": spread(samples),
-            "ratio": spread(np.divide(samples, speeds["plain loop"])),
-            "cpu ms": spread(cpu[program]) if program in cpu else None,
+            "images/s": spread(speeds),
+            "ratio": spread(speeds / plain),
+            "cpu ms": spread(cpu),
+            "cpu ratio": spread(plain_cpu / cpu),
         }
 
 
-def pipeline_speed(config: DataConfig, batches: int) -> float:
-    """Images/s of a data set whose batches are taken as fast as they come."""
+def pipeline_speed(config: DataConfig, batches: int) -> Speed:
+    """The speed of a data set whose batches are taken as fast as they come."""
     iterator = iter(make_dataset(config, seed=0))
     for _ in range(_AHEAD * max(1, config.num_workers)):
         next(iterator)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), _cpu_seconds()
     for _ in range(batches):
         next(iterator)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, _cpu_seconds() - cpu_start
     iterator.close()
-    return batches * config.batch_size / seconds
+    images = batches * config.batch_size
+    return images / seconds, 1000 * cpu_seconds / images
+
+
+def _cpu_seconds() -> float:
+    """Time on all cores of this process and of those it has started."""
+    stats = [Path(f"/proc/{child.pid}/stat").read_text() for child in multiprocessing.active_children()]
+    ticks = sum(int(time) for stat in stats for time in stat.rpartition(")")[2].split()[11:13])  # user, system
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def training_row(steps: int, workdir: Path) -> Row:
@@ -207,6 +217,7 @@ def training_row(steps: int, workdir: Path) -> Row:
         "images/s": (len(waits) - 1) * config.data.batch_size / seconds,
         "ratio": float(np.diff(waits[1:]).sum() / seconds),
         "cpu ms": None,
+        "cpu ratio": None,
     }
 
 

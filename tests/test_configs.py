@@ -8,7 +8,10 @@ import pytest
 from pdm_jax.cli.config_files import load_config
 from pdm_jax.cli.main import main
 from pdm_jax.networks import count_params
-from pdm_jax.systems import make_system
+from pdm_jax.parallel import make_mesh
+from pdm_jax.planning.flops import program_flops
+from pdm_jax.planning.programs import sample_program, train_program
+from pdm_jax.systems import make_system, parts_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SIZES = {
@@ -76,3 +79,15 @@ def test_the_smoke_variant_trains_and_samples(name, tmp_path):
         assert main(["sample", run, "--num=2", f"--out={tmp_path / 'x.png'}"]) == 0
     assert (tmp_path / "x.png").stat().st_size > 100
     assert list((tmp_path / "run").rglob("grids/*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
+def test_full_size_programs_are_made_for_eight_devices(name):
+    config = load_config(str(CONFIGS / name))
+    mesh = make_mesh(config.mesh)
+    with jax.numpy_dtype_promotion("standard"):
+        programs = [train_program(part.config, mesh) for part in parts_of(config)] + [sample_program(config, mesh)]
+        for program in programs:
+            traced = program.function.trace(*program.arguments)
+            assert program_flops(traced.jaxpr) > 2 * program.num_parameters
