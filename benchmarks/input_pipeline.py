@@ -2,18 +2,18 @@
 
   python benchmarks/input_pipeline.py [--data PATH] [--sizes 64 128 256] [--rounds 7] [--out input_pipeline.json]
 
-The photographs of `--data`, any data source, are written to a temporary folder, a zip and an ArrayRecord file; images
-without a file, such as those of `builtin:photos`, become JPEGs of 500x375 and quality 90. The plain loop is what a
-straightforward program does: open, convert, resize the shorter side, cut the middle out, stack. It and our transform
-run in one process that is pinned to one core. A pipeline is opened anew in each round, and what it decoded ahead is
-thrown away before the clock starts, so that nothing else runs while one program is measured.
-Processes are pinned and their times read as Linux has it.
+The photographs of `--data`, any data source, are written to a temporary folder, a zip and an ArrayRecord file, gone
+round if they are fewer than `--num`; images without a file, such as those of `builtin:photos`, become JPEGs of 500x375
+and quality 90. The plain loop is what a straightforward program does: open, convert, resize the shorter side, cut the
+middle out, stack. It and our transform run in one process that is pinned to one core. A pipeline is opened anew in each
+round, and what it decoded ahead is thrown away before the clock starts, so that nothing else runs while one program is
+measured. Processes are pinned and their times read as Linux has it.
 
 Columns: `images/s` is wall time, `ratio` its quotient with the plain loop of the same round, `cpu ms` is the time of
 one image on all cores together, which other work on the machine changes less, and `cpu ratio` the plain loop's to it:
-times the number of free cores, up to that of the workers, it is the ratio to expect. The last row is training on the quickstart's
-config; its `ratio` is the part of the loop's time that is spent in `next(batches)`. The device works on meanwhile, so
-that it waits for less than this.
+times the number of workers, if as many cores are free, it is the ratio to expect. The last row is training on the
+quickstart's config; its `ratio` is the part of the loop's time that is spent in `next(batches)`. The device works on
+meanwhile, so that it waits for less than this.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="builtin:photos", help="where the photographs come from")
-    parser.add_argument("--num", type=int, default=300, help="how many of them")
+    parser.add_argument("--num", type=int, default=2000, help="how many files to make of them")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=7)
@@ -76,10 +76,10 @@ def main() -> None:
 
 
 def write_sources(spec: str, num: int, folder: Path) -> dict[str, str]:
-    """Writes up to `num` photographs as a folder, a zip and an ArrayRecord file; returns how each is called."""
+    """Writes `num` photographs as a folder, a zip and an ArrayRecord file; returns how each is called."""
     source, images = open_source(spec), folder / "images"
     images.mkdir()
-    files = filter(None, (_file(source[index]) for index in range(len(source))))
+    files = itertools.cycle(filter(None, (_file(source[index]) for index in range(len(source)))))
     for number, data in enumerate(itertools.islice(files, num)):
         (images / f"{number:05}.jpg").write_bytes(data)
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
