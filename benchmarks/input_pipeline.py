@@ -4,10 +4,11 @@
 
 The photographs of `--data`, any data source, are written to a temporary folder, a zip and an ArrayRecord file, gone
 round if they are fewer than `--num`; images without a file, such as those of `builtin:photos`, become JPEGs of 500x375
-and quality 90. The plain loop is what a straightforward program does: open, convert, resize the shorter side, cut the
-middle out, stack. It and our transform run in one process that is pinned to one core. A pipeline is opened anew in each
-round, and what it decoded ahead is thrown away before the clock starts, so that nothing else runs while one program is
-measured. Processes are pinned and their times read as Linux has it.
+and quality 90. `prepared` is an ArrayRecord file that was made at the size that is wanted (`pdm data build --size`). The
+plain loop is what a straightforward program does: open, convert, resize the shorter side, cut the middle out, stack. It
+and our transform run in one process that is pinned to one core. A pipeline is opened anew in each round, and what it
+decoded ahead is thrown away before the clock starts, so that nothing else runs while one program is measured. Processes
+are pinned and their times read as Linux has it.
 
 Columns: `images/s` is wall time, `ratio` its quotient with the plain loop of the same round, `cpu ms` is the time of
 one image on all cores together, which other work on the machine changes less, and `cpu ratio` the plain loop's to it:
@@ -68,15 +69,14 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sources = write_sources(args.data, args.num, Path(folder))
-        pipelines = list(itertools.product(sources, args.workers))
-        with OneCore(Path(sources["folder"])) as core:
-            rows = [row for size in args.sizes for row in size_rows(size, sources, pipelines, core, args)]
+        with OneCore(Path(folder) / "images") as core:
+            rows = [row for size in args.sizes for row in size_rows(size, sources, core, args)]
         rows.append(training_row(args.steps, Path(folder) / "run"))
     report("input_pipeline", rows, args.out)
 
 
 def write_sources(spec: str, num: int, folder: Path) -> dict[str, str]:
-    """Writes `num` photographs as a folder, a zip and an ArrayRecord file; returns how each is called."""
+    """Writes `num` photographs as a folder, a zip and an ArrayRecord file; returns the data source of each."""
     source, images = open_source(spec), folder / "images"
     images.mkdir()
     files = itertools.cycle(filter(None, (_file(source[index]) for index in range(len(source)))))
@@ -89,10 +89,17 @@ def write_sources(spec: str, num: int, folder: Path) -> dict[str, str]:
     sizes = [path.stat().st_size for path in images.iterdir()]
     print(f"{len(sizes)} files of {np.mean(sizes) / 1000:.0f} kB in the mean")
     return {
-        "folder": str(images),
-        "zip": str(folder / "images.zip"),
-        "arrayrecord": str(folder / "images.array_record"),
+        "folder": f"folder:{images}",
+        "zip": f"zip:{folder / 'images.zip'}",
+        "arrayrecord": f"arrayrecord:{folder / 'images.array_record'}",
     }
+
+
+def prepared(size: int, source: str) -> str:
+    """The photographs as one file at the size that is wanted, as `pdm data build --size` makes it."""
+    path = Path(source.partition(":")[2]).with_name(f"prepared-{size}.array_record")
+    build_array_record(open_source(source), path, size=size)
+    return f"arrayrecord:{path}"
 
 
 def _file(record: Record) -> bytes | None:
@@ -157,16 +164,15 @@ def _ours(path: Path, size: int) -> np.ndarray:
 _PROGRAMS: dict[str, Callable[[Path, int], np.ndarray]] = {"plain loop": _plain, "our transform, one core": _ours}
 
 
-def size_rows(
-    size: int, sources: dict[str, str], pipelines: list[tuple[str, int]], core: OneCore, args: argparse.Namespace
-) -> Iterator[Row]:
+def size_rows(size: int, sources: dict[str, str], core: OneCore, args: argparse.Namespace) -> Iterator[Row]:
     """Interleaved measurements of all programs at one image size."""
+    sources = sources | {"prepared": prepared(size, sources["arrayrecord"])}
     measured: dict[str, list[Speed]] = {}
     for _ in range(args.rounds):
         for program in _PROGRAMS:
             measured.setdefault(program, []).append(core.measure(program, size, args.batches * _BATCH))
-        for source, workers in pipelines:
-            config = DataConfig(f"{source}:{sources[source]}", size, _BATCH, num_workers=workers)
+        for source, workers in itertools.product(sources, args.workers):
+            config = DataConfig(sources[source], size, _BATCH, num_workers=workers)
             measured.setdefault(f"{source}, {workers} workers", []).append(pipeline_speed(config, args.batches))
     plain, plain_cpu = np.transpose(measured["plain loop"])
     for program, samples in measured.items():

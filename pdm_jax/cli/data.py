@@ -16,12 +16,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     build = commands.add_parser(
         "build",
         help="turn images into one ArrayRecord file",
-        description="Writes the images of a source into one ArrayRecord file, encoded as they are, with their classes. "
-        "Use it as --config.data.source=arrayrecord:OUT.",
+        description="Writes the images of a source into one ArrayRecord file with their classes, encoded as they are "
+        "without --size. Use it as --config.data.source=arrayrecord:OUT.",
     )
     build.add_argument("source", metavar="SRC", help="a folder, a zip, or any data source such as tfds:NAME")
     build.add_argument("out", metavar="OUT.array_record", type=Path, help="the file to write")
     build.add_argument("--split", default="train", help="which part of a source that has parts (default: train)")
+    build.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="resize larger images to this shorter side (JPEG, quality 95), which is then not done in training",
+    )
     build.add_argument("--force", action="store_true", help="replace OUT if it exists")
     build.set_defaults(run=_build)
 
@@ -34,7 +40,7 @@ def _build(args: argparse.Namespace) -> int:
 
     source = open_source(args.source, args.split)
     progress = functools.partial(tqdm, total=len(source), unit="image", desc=args.out.name)
-    written, skipped = build_array_record(source, args.out, progress, args.force)
+    written, skipped = build_array_record(source, args.out, progress, args.force, args.size)
     classes = f"{len(source.class_names)} classes" if source.class_names else "no classes"
     print(f"{args.out}: {written} images, {classes}, {skipped} skipped")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import grain
 
-from pdm_jax.data.codec import decode
+from pdm_jax.data.codec import decode, encode_smaller
 from pdm_jax.data.record import BrokenImageError, Record, Source
 from pdm_jax.data.sources.array_records import write_array_record
 from pdm_jax.errors import UserError
@@ -18,7 +19,11 @@ _log = logging.getLogger(__name__)
 
 
 def build_array_record(
-    source: Source, path: Path, progress: Callable[[Iterable], Iterable] = iter, force: bool = False
+    source: Source,
+    path: Path,
+    progress: Callable[[Iterable], Iterable] = iter,
+    force: bool = False,
+    size: int | None = None,
 ) -> tuple[int, int]:
     """Writes the images of a source to `path`, in order; those that do not decode are skipped and named in the log.
 
@@ -27,6 +32,8 @@ def build_array_record(
       path: the ArrayRecord file; it appears only when it is complete.
       progress: wraps the iteration over `len(source)` images, such as a progress bar.
       force: replaces a file that exists.
+      size: images whose shorter side is longer are resized to it once and for all, which is most of the work of
+        reading them (`codec.encode_smaller`); None keeps all as they are.
 
     Returns:
       (number of images written, number skipped).
@@ -34,13 +41,15 @@ def build_array_record(
     Raises:
       UserError: the file exists, cannot be written, or no image is usable.
     """
+    if size is not None and size < 1:
+        raise UserError(f"--size is {size}; expected at least 1 pixel")
     if path.exists() and not force:
         raise UserError(f"{path} exists; give another name, or --force to replace it")
     skipped = 0
 
     def usable() -> Iterator[Record]:
         nonlocal skipped
-        for record in progress(_decodable(source)):
+        for record in progress(_decodable(source, size)):
             if isinstance(record, Record):
                 yield record
             else:
@@ -52,16 +61,18 @@ def build_array_record(
     return write_array_record(path, usable(), source.class_names), skipped
 
 
-def _decodable(source: Source) -> Iterable[Record | BrokenImageError]:
-    """Each record in order, or why it is broken; threads decode ahead."""
+def _decodable(source: Source, size: int | None) -> Iterable[Record | BrokenImageError]:
+    """Each record in order, or why it is broken; threads work ahead."""
 
     def check(index: int) -> Record | BrokenImageError:
         try:
             record = source[index]
-            decode(record, channels=3)
+            image = decode(record, channels=3)
         except BrokenImageError as error:
             return error
-        return record
+        if size is None or min(image.size) <= size:
+            return record
+        return dataclasses.replace(record, image=encode_smaller(image, size))
 
     threads = os.cpu_count() or 1
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)

@@ -61,6 +61,14 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def encode_smaller(image: Image.Image, size: int) -> bytes:
+    """A JPEG of an RGB image whose shorter side becomes `size`; quality 95, colours at full resolution."""
+    width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
+    file = io.BytesIO()
+    image.resize((width, height), Image.Resampling.BICUBIC).save(file, "jpeg", quality=95, subsampling=0)
+    return file.getvalue()
+
+
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)  # which copies what has the mode already
 

@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pdm_jax.cli import data as data_command
 from pdm_jax.data.build import build_array_record
@@ -40,6 +41,23 @@ def test_pixels_become_png_without_loss(tmp_path):
     for index in (0, 5, 1796):
         np.testing.assert_array_equal(np.asarray(decode(built[index], 1)), digits[index].image)
         assert built[index].label == digits[index].label
+
+
+def test_larger_images_are_made_smaller_once(tmp_path):
+    generator = np.random.default_rng(0)
+    smooth = Image.fromarray(generator.integers(0, 256, (6, 9, 3), dtype=np.uint8)).resize((90, 60))
+    (tmp_path / "in").mkdir()
+    smooth.save(tmp_path / "in" / "large.png")
+    smooth.resize((30, 20)).save(tmp_path / "in" / "small.png")
+    out = tmp_path / "out.array_record"
+    assert _run(tmp_path / "in", out, "--size=32") == 0
+    built = open_source(f"arrayrecord:{out}")
+    large, small = (decode(built[i], 3) for i in range(2))
+    assert large.size == (48, 32) and small.size == (30, 20)
+    wanted = np.asarray(smooth.resize((48, 32), Image.Resampling.BICUBIC), np.int16)
+    assert np.abs(np.asarray(large, np.int16) - wanted).mean() < 2
+    with pytest.raises(UserError, match="--size is 0; expected at least 1"):
+        build_array_record(built, tmp_path / "x.array_record", size=0)
 
 
 def test_broken_images_are_skipped_counted_and_named(image_folder, tmp_path, capsys, caplog):
