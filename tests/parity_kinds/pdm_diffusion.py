@@ -137,12 +137,13 @@ def _steps(case: Case, process: Process) -> dict[str, Array]:
 
 
 def _canned(arrays: dict[str, Array], kind: str, process: Process) -> Denoiser:
-    """A denoiser that gives the stored outputs of the network, by label."""
+    """A denoiser that gives the stored outputs of the network, by label; those of one label come in order."""
     stored = jnp.stack([arrays["mean_cond"], arrays.get("mean_uncond", arrays["mean_cond"])])
 
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
-        sample_index = jnp.arange(len(z_t)) % stored.shape[1]
-        output = stored[(cond.label == _NULL).astype(jnp.int32), sample_index]
+        is_null = (cond.label == _NULL).astype(jnp.int32)
+        sample_index = jnp.where(is_null, jnp.cumsum(is_null), jnp.cumsum(1 - is_null)) - 1
+        output = stored[is_null, sample_index]
         variance = from_pdm(arrays["var_output"][sample_index]) if "var_output" in arrays else None
         return to_prediction(output, kind, z_t, step.t, process, variance)
 
