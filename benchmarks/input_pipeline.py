@@ -4,8 +4,8 @@
 
 The photographs of `--data`, any data source, are written to a temporary folder, a zip and an ArrayRecord file, gone
 round if they are fewer than `--num`; images without a file, such as those of `builtin:photos`, become JPEGs of 500x375
-and quality 90. `prepared` is an ArrayRecord file that was made at the size that is wanted (`pdm data build --size`). The
-plain loop is what a straightforward program does: open, convert, resize the shorter side, cut the middle out, stack. It
+and quality 90. `prepared` is an ArrayRecord file made at the size that is wanted (`pdm data build --size`). The plain
+loop is what a straightforward program does: open, convert, resize the shorter side, cut the middle out, stack. It
 and our transform run in one process that is pinned to one core. A pipeline is opened anew in each round, and what it
 decoded ahead is thrown away before the clock starts, so that nothing else runs while one program is measured. Processes
 are pinned and their times read as Linux has it.

@@ -71,8 +71,9 @@ def train(
     if not chosen:
         names = ", ".join(each.name for each in parts if each.name)
         raise UserError(f"this model has no part {part!r}; " + (f"it has {names}" if names else "it is not split"))
+    systems = {each.name: make_system(each.config) for each in parts}
     for each in parts:
-        _check_data(each.config, make_system(each.config), dataset)
+        _check_data(each.config, systems[each.name], dataset)
     for each in chosen:
         check_window(profile, each.config.train.num_steps)
     _check_layout(workdir, parts)
@@ -80,7 +81,8 @@ def train(
     with stop or StopSignal() as stop:
         for each in chosen:
             weights = _first_weights(each, parts, config, workdir, init_from)
-            step = _train_part(each, config, workdir, dataset, stop, weights, force_config, profile)
+            system = systems[each.name]
+            step = _train_part(each, system, config, workdir, dataset, stop, weights, force_config, profile)
             if step < each.config.train.num_steps:
                 break
     return step
@@ -114,6 +116,7 @@ def _is_complete(workdir: Path, part: Part) -> bool:
 
 def _train_part(
     part: Part,
+    system: System,
     whole: Config,
     workdir: Path,
     dataset: Dataset,
@@ -124,11 +127,10 @@ def _train_part(
 ) -> int:
     """Trains one part, or all there is, until it is complete or told to stop; returns the step reached."""
     config = part.config
-    system, mesh = make_system(config), make_mesh(config.mesh)
-    optimizer = make_optimizer(config.optimizer)
+    mesh, optimizer = make_mesh(config.mesh), make_optimizer(config.optimizer)
     plan = plan_state(system, optimizer, config.ema, mesh)
     train_step = make_train_step(system, optimizer, config, mesh, plan)
-    preview = make_preview(part, system, mesh, dataset)
+    preview = make_preview(part, system, mesh, dataset) if config.train.grid_every else None
     folder = workdir / part.name
     measure = make_measure(part, system, mesh, dataset, folder)
     with Checkpoints(workdir, config.checkpoint, part=part.name) as checkpoints:
@@ -168,7 +170,7 @@ class _Run:
         checkpoints: Checkpoints,
         folder: Path,
         position: Position,
-        preview: Preview,
+        preview: Preview | None,
         measure: Measure | None,
     ):
         self.config, self.checkpoints = config, checkpoints
@@ -200,7 +202,7 @@ class _Run:
         with self.window.paused():
             if self.step % self.config.checkpoint.save_every == 0 or last or score is not None:
                 self.save(batches, score)
-            if train.grid_every and (self.step % train.grid_every == 0 or self.step == train.num_steps):
+            if self._preview and (self.step % train.grid_every == 0 or self.step == train.num_steps):
                 self.reports.grid(self.step, self._preview(self._ema()))
         self._heartbeat.beat(self.step, self.window.newest, last=last)
 

@@ -20,6 +20,7 @@ def train(pdm, run, *argv):
     return pdm("train", f"--config={SPLIT}", *SETTINGS, f"--workdir={run}", "--config.train.num_steps=2", *argv)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Some donated buffers")
 def test_a_half_at_a_time_then_the_whole(pdm, refused, run, tmp_path):
     assert train(pdm, run, "--half=low")[0] == 0

@@ -140,6 +140,7 @@ def place_in_data(workdir):
     return json.loads((workdir / f"checkpoints/{NUM_STEPS}/data/metadata").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")
 def test_whatever_ends_a_run_it_goes_on_to_bit_identical_parameters(start, tmp_path):
     whole, workdir, random = tmp_path / "whole", tmp_path / "interrupted", np.random.default_rng(0)

@@ -68,7 +68,10 @@ def distance(got, wanted):
     return max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", MESHES)
+SLOW = {name: [pytest.mark.slow] for name in ("data", "data-fsdp", "data-space")}  # all axes at once are not
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, [])) for name in MESHES])
 def test_gradients_and_parameters_are_those_of_one_device(name, reference):
     states = list(on(name).run(5))
     (_, gradient, metrics), (_, wanted, wanted_metrics) = states[0], reference[0]

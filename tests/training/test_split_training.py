@@ -75,6 +75,7 @@ def test_one_restore_gives_the_whole(trained):
             np.testing.assert_array_equal(leaf, own["['ema']" + jax.tree_util.keystr(path)])
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_either_half_goes_on_exactly(trained, tmp_path):
     def crash():
         raise RuntimeError("power cut")
@@ -100,6 +101,7 @@ def test_the_low_half_begins_with_the_averaged_weights_of_the_high_one(tmp_path,
     assert "low starts from the averaged weights of high" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_another_patch_size_is_not_taken_over(tmp_path, caplog):
     caplog.set_level("INFO", "pdm_jax")
     config = split_config(model={"patch_size": (2, 1)})
@@ -112,6 +114,7 @@ def test_what_does_not_fit_another_patch_size_is_not_taken_over(tmp_path, caplog
     assert kernels == [(3, 3, 4, 32), (3, 3, 1, 32)]
 
 
+@pytest.mark.slow
 def test_a_half_is_trained_alone_and_the_model_is_not_whole_before(trained, tmp_path, caplog):
     config = split_config()
     assert train(config, tmp_path, tiny.dataset(config), part="low") == 6
