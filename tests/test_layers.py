@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pdm_jax"
 LEVELS = {
-    "errors": 0, "files": 0, "types": 0, "config": 0, "rng": 0, "ops": 0,
+    "errors": 0, "files": 0, "machine": 0, "types": 0, "config": 0, "rng": 0, "ops": 0,
     "diffusion": 1, "parallel": 1, "data": 1,
     "networks": 2, "checkpoints": 2,
     "denoisers": 3,

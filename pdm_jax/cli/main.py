@@ -17,11 +17,13 @@ from pdm_jax.cli.config_files import separate_overrides
 from pdm_jax.cli.running import describe_nan, leave_if_failed
 from pdm_jax.cli.status import FAILED, INTERRUPTED, MISTAKE
 from pdm_jax.errors import UserError
+from pdm_jax.machine import pass_over_absent_tpu
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status. One of several processes that fails is ended here, at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's chatter
+    pass_over_absent_tpu()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pdm_jax").setLevel(logging.INFO)
     for name in ("absl", "asyncio"):  # orbax raises what its threads also log, with a traceback each

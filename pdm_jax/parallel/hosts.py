@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import re
 import signal
@@ -13,11 +12,11 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import jax
 
 from pdm_jax.errors import UserError
+from pdm_jax.machine import has_tpu
 
 _POD = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/worker-network-endpoints"
 
@@ -127,15 +126,10 @@ def _shows_several(environ: Mapping[str, str]) -> bool:
     """Whether the environment is that of one of several processes."""
     if all(name in environ for name in ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")):
         return int(environ.get("SLURM_NTASKS", 1)) > 1
-    if not _has_tpu():
+    if not has_tpu():
         return False
     workers = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES") or _pod_workers()
     return "," in workers or int(environ.get("MEGASCALE_NUM_SLICES", 1)) > 1
-
-
-def _has_tpu() -> bool:
-    chips = any(next(Path("/dev").glob(pattern), None) for pattern in ("accel*", "vfio/[0-9]*"))
-    return chips and importlib.util.find_spec("libtpu") is not None
 
 
 def _pod_workers() -> str:

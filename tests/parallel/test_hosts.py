@@ -50,7 +50,7 @@ def test_several_slurm_tasks_are_found():
     ],
 )
 def test_the_hosts_of_a_tpu_pod_are_found(monkeypatch, environ, workers, expected):
-    monkeypatch.setattr(hosts, "_has_tpu", lambda: True)
+    monkeypatch.setattr(hosts, "has_tpu", lambda: True)
     monkeypatch.setattr(hosts, "_pod_workers", lambda: workers)
     assert find_hosts(environ=environ) == expected
 
