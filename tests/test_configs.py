@@ -82,7 +82,7 @@ def test_the_smoke_variant_trains_and_samples(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", [name for name in SIZES if ":" not in name or "cifar10" in name])
 def test_full_size_programs_are_made_for_eight_devices(name):
     config = load_config(str(CONFIGS / name))
     mesh = make_mesh(config.mesh)
