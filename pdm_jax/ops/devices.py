@@ -4,7 +4,7 @@ import jax
 
 
 def is_partitioned() -> bool:
-    """Whether the program that is traced runs on several devices (`parallel.traced_on`).
+    """Whether the program that is traced runs on several devices (`parallel.on_mesh`).
 
     Where arrays are cut up, joining axes or looping over samples would make each device fetch all of them.
     """

@@ -36,6 +36,7 @@ def test_what_is_rendered_renders(render, tmp_path, argv):
 def test_pdm_understands_its_commands(command):
     arguments, overrides = separate_overrides(shlex.split(command)[1:])
     args = _parser().parse_args(arguments)
+    assert callable(args.run) and ("overrides" in args or not overrides)
     if "config" in args:
         load_config(args.config, overrides)
 

@@ -55,7 +55,8 @@ def test_the_mesh_that_is_suggested_fits(sizes, free):
         make_mesh(MeshConfig(**wanted))
     except UserError as error:
         suggested = dict(pair.split("=") for pair in str(error).rsplit(" is ", 1)[1].split(", "))
-        make_mesh(MeshConfig(**{name: int(size) for name, size in suggested.items()}))
+        mesh = make_mesh(MeshConfig(**{name: int(size) for name, size in suggested.items()}))
+        assert mesh.devices.size == 8 and {name: str(n) for name, n in mesh.shape.items()} == suggested
 
 
 def test_the_largest_axis_that_divides_lies_over_fsdp():
