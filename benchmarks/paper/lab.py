@@ -103,7 +103,7 @@ class Lab:
         state, losses, done = plan.init(jax.random.key(SEED)), [], []
         with contextlib.closing(iter(ArrayDataset(self.images, None, self.scale.batch_size, SEED))) as batches:
             for _ in tqdm(range(num_steps), f"P={patch_size} {prediction} {loss}"):
-                state, metrics = step(state, put(next(batches), self.mesh))
+                state, metrics = step(state, put(next(batches), system, self.mesh))
                 losses.append(float(metrics["loss"]))
                 done.append(time.perf_counter())
         return Trained(
