@@ -51,17 +51,19 @@ def sample(
       timesteps: [N] ascending, from `strides.timesteps`.
       z: (B, H, W, C) the initial state: noise, or for `ddim_inverse` an image.
       keys: [B], one a sample; the noise of sample i in its k-th step depends on keys[i] and k only. Not needed
-        where the sampler draws none or `noises` are given.
+        where the sampler draws none or `noises` are given, unless it jumps back (`resampling.resampled`).
       last_alpha: alpha_bar that the last step goes to: "one" or "first" (that of t = 0, as LDM's DDIM).
       noises: (N, B, H, W, C) to use instead of drawing them.
       every: keep the state after each `every` steps, and the final one; only these K = ceil(N / every) are stored.
       step_key: one key, from which each step's `Step.key` is made for wrappers that need randomness.
       before_step, after_step: map the state before and after each step, for example to keep a known region.
     """
-    _check(sampler, keys, noises, every)
     table = sampler.table(process, timesteps, last_alpha)
+    jumps = "back_sigma" in table
+    _check(jumps or (sampler.is_noisy and noises is None), keys, every)
     num_steps = len(table["t"])
-    draw = _make_draw(keys if sampler.is_noisy else None, noises, z.shape[1:])
+    draw = _make_draw("sampler", keys if sampler.is_noisy else None, noises, z.shape[1:])
+    draw_back = _make_draw("back", keys, None, z.shape[1:])
 
     def advance(carry: tuple[Array, Prediction, Array | None], row: dict[str, Any]):
         z, previous, kept = carry
@@ -74,6 +76,7 @@ def sample(
             key=None if step_key is None else jax.random.fold_in(step_key, index),
             previous=previous,
         )
+        z = row["back_signal"] * z + row["back_sigma"] * draw_back(row) if jumps else z
         z = before_step(z, step) if before_step else z
         prediction = denoiser(z, step, cond)
         z = sampler.step(z, prediction, row, draw(row))
@@ -91,18 +94,20 @@ def sample(
     return Samples(z, kept, num_steps)
 
 
-def _check(sampler: Sampler, keys: Array | None, noises: Array | None, every: int | None) -> None:
-    if sampler.is_noisy and keys is None and noises is None:
+def _check(needs_keys: bool, keys: Array | None, every: int | None) -> None:
+    if needs_keys and keys is None:
         raise UserError("this sampler draws noise; give it keys, or noises")
     if every is not None and every < 1:
         raise UserError(f"every is {every}; expected at least 1")
 
 
-def _make_draw(keys: Array | None, noises: Array | None, shape: tuple[int, ...]) -> Callable[[dict], Array | None]:
-    """What gives the noise (B, *shape) of a row: the given one, a fresh draw, or None."""
+def _make_draw(
+    name: str, keys: Array | None, noises: Array | None, shape: tuple[int, ...]
+) -> Callable[[dict], Array | None]:
+    """What gives the noise (B, *shape) of a row: the given one, a fresh draw of the stream `name`, or None."""
     if noises is not None:
         return lambda row: row["given_noise"]
     if keys is None:
         return lambda row: None
-    stream = rng.stream_each(keys, "sampler")
+    stream = rng.stream_each(keys, name)
     return lambda row: rng.normal_each(rng.fold_each(stream, row["index"]), shape)
