@@ -25,6 +25,37 @@ def time_code(t: Array, width: int) -> Array:
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
+def cosine_code(values: Array, width: int) -> Array:
+    """Code of numbers, cosines first, with frequencies from 1 to just above 1/10000 (ADM, Patch-DM).
+
+    Args:
+      values: [B], steps or positions, as they are.
+      width: even.
+
+    Returns:
+      (B, width) float32: [cos(v f) | sin(v f)].
+    """
+    half = width // 2
+    frequencies = np.exp(-np.log(np.float32(10000)) * np.arange(half, dtype=np.float32) / half)
+    angle = values.astype(jnp.float32)[:, None] * frequencies[None]
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+def position_code(position: Array, width: int) -> Array:
+    """Code of a patch's place (Patch-DM).
+
+    Args:
+      position: (B, 3) row and column in patch units, and 1 where they are known, 0 where they are dropped.
+      width: of the code of one axis, even.
+
+    Returns:
+      (B, 2 width) float32: [row | column]; zeros where the position is not known.
+    """
+    row, column, known = jnp.unstack(position.astype(jnp.float32), axis=-1)
+    code = jnp.concatenate([cosine_code(row, width), cosine_code(column, width)], axis=-1)
+    return code * known[:, None]
+
+
 def grid_code(height: int, width: int, channels: int) -> np.ndarray:
     """Code of a place in a grid (PDM appendix C): sines only, the column in the first half of the channels.
 
