@@ -1,0 +1,38 @@
+"""Keeping what is known of an image while the rest of it is made (Patch-DM, section 5.4; RePaint, section 4.1)."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from pdm_jax import rng
+from pdm_jax.diffusion import Process
+from pdm_jax.diffusion.sampling import StateMap
+from pdm_jax.types import Array, Step
+
+
+def keep_known(process: Process, image: Array, weights: Array, keys: Array) -> StateMap:
+    """What replaces known pixels, before each step of `diffusion.sample`, by the image with the noise of that step.
+
+    Where a weight lies between 0 and 1 the pixel is known at first and set free on the way, the later the larger its
+    weight: large structures join what is known and details are new. So each pixel has the noise of the step, which
+    a mean of two noisy states would not have.
+
+    Args:
+      image: (B, H, W, C) in [-1, 1].
+      weights: (H, W, 1) in [0, 1]: 0 is never known, 1 always (`ops.masks.known_weights`).
+      keys: [B], one a sample; the noise is fresh at each step.
+    """
+    stream = rng.stream_each(keys, "known")
+
+    def replace(z: Array, step: Step) -> Array:
+        eps = rng.normal_each(rng.fold_each(stream, step.index), z.shape[1:])
+        progress = 1 - (step.t + 1).astype(jnp.float32) / process.num_steps  # in [0, 1)
+        return jnp.where((weights > progress)[None], process.q_sample(image, step.t, eps), z)
+
+    return replace
+
+
+def compose(image: Array, made: Array, weights: Array) -> Array:
+    """Mixes two uint8 images (B, H, W, C) by weights (H, W, 1) of the first; 1 and 0 keep one of them exactly."""
+    mixed = weights * image.astype(jnp.float32) + (1 - weights) * made.astype(jnp.float32)
+    return jnp.round(mixed).astype(jnp.uint8)
