@@ -6,6 +6,7 @@ import argparse
 import functools
 from pathlib import Path
 
+from pdm_jax.cli.sizes import image_size
 from pdm_jax.data.sources import open_source
 
 
@@ -24,9 +25,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     build.add_argument("--split", default="train", help="which part of a source that has parts (default: train)")
     build.add_argument(
         "--size",
-        type=int,
-        metavar="PIXELS",
-        help="resize larger images to this shorter side (JPEG, quality 95), which is then not done in training",
+        type=image_size,
+        metavar="PIXELS|HEIGHTxWIDTH",
+        help="shrink larger images so that they just cover this size (JPEG, quality 95), not again in training",
     )
     build.add_argument("--force", action="store_true", help="replace OUT if it exists")
     build.set_defaults(run=_build)

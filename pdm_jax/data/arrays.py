@@ -29,7 +29,7 @@ class ArrayDataset(Dataset):
         """Checks and keeps the arrays.
 
         Args:
-          images: uint8 (N, S, S, C).
+          images: uint8 (N, H, W, C).
           labels: integers (N,) in [0, number of classes), or None.
           batch_size: over all hosts.
           seed: of the order.
@@ -42,7 +42,7 @@ class ArrayDataset(Dataset):
           UserError: the arrays do not fit each other or the batch.
         """
         if images.dtype != np.uint8 or images.ndim != 4:
-            raise UserError(f"images are {images.dtype} {images.shape}; expected uint8 (N, S, S, C)")
+            raise UserError(f"images are {images.dtype} {images.shape}; expected uint8 (N, H, W, C)")
         if labels is not None:
             labels = np.asarray(labels, np.int32)
             if labels.shape != images.shape[:1]:

@@ -13,6 +13,7 @@ import grain
 from pdm_jax.data.codec import decode, encode_smaller
 from pdm_jax.data.record import BrokenImageError, Record, Source
 from pdm_jax.data.sources.array_records import write_array_record
+from pdm_jax.data.transforms import height_and_width
 from pdm_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def build_array_record(
     path: Path,
     progress: Callable[[Iterable], Iterable] = iter,
     force: bool = False,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
 ) -> tuple[int, int]:
     """Writes the images of a source to `path`, in order; those that do not decode are skipped and named in the log.
 
@@ -32,8 +33,8 @@ def build_array_record(
       path: the ArrayRecord file; it appears only when it is complete.
       progress: wraps the iteration over `len(source)` images, such as a progress bar.
       force: replaces a file that exists.
-      size: images whose shorter side is longer are resized to it once and for all, which is most of the work of
-        reading them (`codec.encode_smaller`); None keeps all as they are.
+      size: of squares, or (height, width), that larger images are made to just cover, once and for all, which is most
+        of the work of reading them (`codec.encode_smaller`); None keeps all as they are.
 
     Returns:
       (number of images written, number skipped).
@@ -41,8 +42,10 @@ def build_array_record(
     Raises:
       UserError: the file exists, cannot be written, or no image is usable.
     """
-    if size is not None and size < 1:
-        raise UserError(f"--size is {size}; expected at least 1 pixel")
+    if size is not None:
+        size = height_and_width(size)
+        if min(size) < 1:
+            raise UserError(f"the size is {size[0]}x{size[1]}; expected at least 1 pixel")
     if path.exists() and not force:
         raise UserError(f"{path} exists; give another name, or --force to replace it")
     skipped = 0
@@ -61,7 +64,7 @@ def build_array_record(
     return write_array_record(path, usable(), source.class_names), skipped
 
 
-def _decodable(source: Source, size: int | None) -> Iterable[Record | BrokenImageError]:
+def _decodable(source: Source, size: tuple[int, int] | None) -> Iterable[Record | BrokenImageError]:
     """Each record in order, or why it is broken; threads work ahead."""
 
     def check(index: int) -> Record | BrokenImageError:
@@ -70,9 +73,9 @@ def _decodable(source: Source, size: int | None) -> Iterable[Record | BrokenImag
             image = decode(record, channels=3)
         except BrokenImageError as error:
             return error
-        if size is None or min(image.size) <= size:
+        if size is None or image.height <= size[0] or image.width <= size[1]:
             return record
-        return dataclasses.replace(record, image=encode_smaller(image, size))
+        return dataclasses.replace(record, image=encode_smaller(image, size[::-1]))
 
     threads = os.cpu_count() or 1
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)

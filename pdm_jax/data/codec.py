@@ -6,7 +6,7 @@ import io
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from pdm_jax.data.record import BrokenImageError, Record
 
@@ -31,8 +31,8 @@ def decode(record: Record, channels: int) -> Image.Image:
     return decode_reduced(record, channels, None).image
 
 
-def decode_reduced(record: Record, channels: int, least_side: int | None) -> Decoded:
-    """The same, but a JPEG comes out at 1/2, 1/4 or 1/8 of its size if its shorter side keeps `least_side` pixels.
+def decode_reduced(record: Record, channels: int, least: tuple[int, int] | None) -> Decoded:
+    """The same, but a JPEG comes out at 1/2, 1/4 or 1/8 of its size if that is at least `least` (width, height).
 
     Its blocks are then decoded at the smaller size, which is much faster. Where the size does not divide, the file's
     last row and column reach beyond the picture. None decodes at full size. Errors as of `decode`.
@@ -44,7 +44,7 @@ def decode_reduced(record: Record, channels: int, least_side: int | None) -> Dec
     try:
         with Image.open(io.BytesIO(record.image)) as image:
             size, scale = image.size, 1
-            if least_side is not None and (drafted := image.draft(None, (least_side, least_side))):
+            if least is not None and (drafted := image.draft(None, least[::-1] if _is_lying(image) else least)):
                 scale = size[0] / drafted[1][2]
             lying = image.size
             ImageOps.exif_transpose(image, in_place=True)  # reads the pixels; else it would copy them, too
@@ -61,12 +61,18 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def encode_smaller(image: Image.Image, size: int) -> bytes:
-    """A JPEG of an RGB image whose shorter side becomes `size`; quality 95, colours at full resolution."""
-    width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
+def encode_smaller(image: Image.Image, size: tuple[int, int]) -> bytes:
+    """A JPEG of an RGB image that just covers `size` (width, height); quality 95, colours at full resolution."""
+    target, side = min(zip(size, image.size, strict=True), key=lambda pair: pair[1] / pair[0])  # the tighter of both
+    sides = [max(least, round(whole * target / side)) for least, whole in zip(size, image.size, strict=True)]
     file = io.BytesIO()
-    image.resize((width, height), Image.Resampling.BICUBIC).save(file, "jpeg", quality=95, subsampling=0)
+    image.resize(sides, Image.Resampling.BICUBIC).save(file, "jpeg", quality=95, subsampling=0)
     return file.getvalue()
+
+
+def _is_lying(image: Image.Image) -> bool:
+    """Whether the EXIF orientation turns an image by a quarter."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -11,7 +11,7 @@ import numpy as np
 from pdm_jax.config import DataConfig
 from pdm_jax.errors import UserError
 
-Batch = dict[str, np.ndarray]  # image uint8 (b, S, S, C), index int64 (b,), with classes also label int32 (b,)
+Batch = dict[str, np.ndarray]  # image uint8 (b, H, W, C), index int64 (b,), with classes also label int32 (b,)
 
 
 class Dataset(abc.ABC):
@@ -71,7 +71,7 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def once(self) -> Generator[Batch]:
-        """This host's records, each once and in the order of the source, centre-cropped and never flipped.
+        """This host's records, each once and in the order of the source, never flipped; a random crop is the middle.
 
         Host h of n has the records whose index leaves h when divided by n. All batches but the last are full.
         """

@@ -56,7 +56,9 @@ def test_larger_images_are_made_smaller_once(tmp_path):
     assert large.size == (48, 32) and small.size == (30, 20)
     wanted = np.asarray(smooth.resize((48, 32), Image.Resampling.BICUBIC), np.int16)
     assert np.abs(np.asarray(large, np.int16) - wanted).mean() < 2
-    with pytest.raises(UserError, match="--size is 0; expected at least 1"):
+    assert _run(tmp_path / "in", out, "--size=24x60", "--force") == 0
+    assert [decode(open_source(f"arrayrecord:{out}")[i], 3).size for i in range(2)] == [(60, 40), (30, 20)]
+    with pytest.raises(UserError, match="the size is 0x0; expected at least 1"):
         build_array_record(built, tmp_path / "x.array_record", size=0)
 
 

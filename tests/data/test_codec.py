@@ -79,20 +79,22 @@ def test_common_formats(kind):
     assert abs(pixels - [255, 0, 0]).max() <= 4
 
 
-def test_large_jpegs_are_decoded_at_reduced_size_but_not_below_the_least_side():
+def test_large_jpegs_are_decoded_at_reduced_size_but_not_below_the_least_size():
     record = _encoded(Image.linear_gradient("L").resize((401, 320)), "jpeg")
-    decoded = decode_reduced(record, 3, least_side=100)  # a quarter would leave 80
+    decoded = decode_reduced(record, 3, least=(100, 100))  # a quarter would leave 80
     assert (decoded.image.size, decoded.size, decoded.scale) == ((201, 160), (401, 320), 2)
-    for least_side in (320, None):
-        decoded = decode_reduced(record, 3, least_side)
+    for least in ((320, 320), (201, 160), None):
+        decoded = decode_reduced(record, 3, least)
         assert (decoded.image.size, decoded.size, decoded.scale) == ((401, 320), (401, 320), 1)
 
 
 def test_size_of_a_turned_jpeg_is_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
-    decoded = decode_reduced(_encoded(Image.new("RGB", (400, 100)), "jpeg", exif=exif), 3, least_side=20)
-    assert (decoded.image.size, decoded.size, decoded.scale) == ((25, 100), (100, 400), 4)
+    record = _encoded(Image.new("RGB", (400, 100)), "jpeg", exif=exif)
+    for least, scale in (((20, 20), 4), ((25, 100), 4), ((26, 20), 2)):
+        decoded = decode_reduced(record, 3, least)
+        assert (decoded.image.size, decoded.size, decoded.scale) == ((100 // scale, 400 // scale), (100, 400), scale)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"text"])
