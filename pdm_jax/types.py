@@ -47,8 +47,8 @@ class Cond:
     """What a sample is conditioned on; a field that is None is not used."""
 
     label: Array | None = None  # [B] int32 class, num_classes is the null label
-    code: Array | None = None  # (B, D) semantic code
-    position: Array | None = None  # (B, gh, gw, 2) row and column of each patch, in patch units
+    code: Array | None = None  # (B, D) semantic code; zeros are none
+    position: Array | None = None  # (B, gh, gw, 3) of each patch: row, column in patch units, 1 (or 0: not told)
     context: Array | None = None  # (B, K, D) tokens to attend to
     concat: Array | None = None  # (B, H, W, C') joined to z_t along channels, never dropped
     mask: Array | None = None  # (B, H, W, 1) in {0, 1}: 1 where the image is known

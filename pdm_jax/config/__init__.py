@@ -4,6 +4,7 @@ Config files make an `ml_collections.ConfigDict`; it crosses into the package on
 """
 
 from pdm_jax.config.groups import CheckpointConfig as CheckpointConfig
+from pdm_jax.config.groups import CodeConfig as CodeConfig
 from pdm_jax.config.groups import Config as Config
 from pdm_jax.config.groups import DataConfig as DataConfig
 from pdm_jax.config.groups import DiffusionConfig as DiffusionConfig

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pdm_jax.errors import UserError
+
 _NEEDED = dataclasses.MISSING
 
 
@@ -20,20 +22,28 @@ def _field(default: Any = _NEEDED, *, free: bool = False, least: float | None = 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Where images come from and how they become (image_size, image_size, channels) uint8 arrays."""
+    """Where images come from and how they become (height, width, channels) uint8 arrays."""
 
     # builtin:digits | builtin:photos | folder:PATH | zip:PATH | arrayrecord:PATTERN | npz:PATTERN | tfds:NAME
     source: str
-    image_size: int = _field(least=1)
+    image_size: int | Sequence[int] = _field(least=1)  # of squares, or (height, width)
     batch_size: int = _field(least=1)  # over all devices and hosts
     channels: int = 3  # 3 (RGB) or 1 (grey)
     split: str = "train"  # which part, where the source has parts (tfds)
-    crop: str = "center"  # center | random
+    crop: str = "center"  # center | random | stretch (no crop: resized whatever the aspect)
     min_crop: float = _field(
         0.8, least=0.01, most=1
     )  # random crop: the smallest part of the shorter side that is kept, in (0, 1]
     flip: bool = False  # mirror left-right with probability 1/2
     num_workers: int = _field(0, free=True, least=0)  # decoding processes; 0 decodes in threads
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width); raises `UserError` for a list that is no pair."""
+        size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
+        if len(size) != 2:
+            raise UserError(f"config.data.image_size is {list(size)}; expected one number, or (height, width)")
+        return size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +62,26 @@ class DiffusionConfig:
 class ModelConfig:
     """What is trained."""
 
-    system: str  # a module of pdm_jax.systems: pdm
+    system: str  # a module of pdm_jax.systems: pdm | patch_dm | code_prior
     network: Mapping[str, Any]  # the network's own keyword arguments
-    backbone: str = "pdm_unet"  # pdm_unet | adm_unet | vit
-    patch_size: int | Sequence[int] = 1  # P: pixels moved to channels; for a split model maybe one a part
+    backbone: str = "pdm_unet"  # pdm_unet | adm_unet | vit; patch_unet or, collaged, the first two in patch_dm
+    patch_size: int | Sequence[int] = 1  # P: pixels moved to channels (for a split model maybe one a part), or the
+    # side of Patch-DM's patches
     prediction: str = "x0"  # what the network puts out: x0 | eps | v
     num_classes: int = _field(0, least=0)  # 0 is unconditional
     dtype: str = "float32"  # compute: float32 | bfloat16
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeConfig:
+    """Patch-DM's semantic codes: one vector an image, which tells its patches what they are part of."""
+
+    kind: str = "none"  # none | table (one trained vector a training image) | encoder (a network reads the image)
+    dim: int = _field(512, least=1)
+    num: int | None = _field(None, least=1)  # rows of the table; None is as many as the data set has images
+    init: str = "random"  # of the table: random | clip:FOLDER (image features of CLIP, ViT-B/16 in the paper)
+    network: Mapping[str, Any] | None = None  # the encoder's own keyword arguments
+    optimizer: str = "dense"  # Adam of the table: dense (every row at every step) | rows (those of the batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +101,10 @@ class SplitConfig:
 class LossConfig:
     """The training objective; all terms are means over the global batch."""
 
-    kind: str = "sqrt_snr"  # sqrt_snr (pixel sum of the x0 error times sqrt(SNR), PDM) | mse (pixel mean)
+    # sqrt_snr (pixel sum of the x0 error times sqrt(SNR), PDM) | mse (pixel mean) | l1 (of code_prior)
+    # of patch_dm: shifted (its paper) | both (its program: shifted patches and, without collage, those they are of)
+    # | plain (without collage, on patches from anywhere)
+    kind: str = "sqrt_snr"
     target: str = "x0"  # which error: x0 | eps | v (sqrt_snr: x0)
     vlb_weight: float = _field(
         0.0, least=0
@@ -86,17 +112,20 @@ class LossConfig:
     t_min: int = 0  # training steps are uniform in [t_min, t_max)
     t_max: int = 1000
     label_dropout: float = _field(0.0, least=0, most=1)  # probability that a label becomes the null label
+    code_dropout: float = _field(0.0, least=0, most=1)  # that an image's semantic code becomes zero
+    position_dropout: float = _field(0.0, least=0, most=1)  # that all patches of an image lose their positions
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with linear warm-up from 0, then constant."""
+    """Adam (AdamW where weight_decay is above 0) with linear warm-up from 0, then constant."""
 
     learning_rate: float = _field(1e-4, least=0)
     warmup_steps: int = _field(0, least=0)
     b1: float = _field(0.9, least=0, most=1)
     b2: float = _field(0.999, least=0, most=1)
     eps: float = _field(1e-7, least=0)
+    weight_decay: float = _field(0.0, least=0)  # decoupled, times the rate
     clip_norm: float | None = _field(None, least=0)  # largest global gradient norm
     accumulation: int = _field(1, least=1)  # micro-batches a step; the batch must divide by it
 
@@ -155,6 +184,7 @@ class SampleConfig:
     guidance_from: int = _field(0, free=True, least=0)  # guidance acts where guidance_from <= t < guidance_to
     guidance_to: int | None = _field(None, free=True, least=1)  # None is T
     unguided_last: bool = _field(False, free=True)  # the last step is neither guided nor clipped (PDM's program)
+    max_patches: int | None = _field(None, free=True, least=1)  # patch_dm: encoded or decoded at once; None is all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +205,7 @@ class Config:
     loss: LossConfig
     optimizer: OptimizerConfig
     diffusion: DiffusionConfig = DiffusionConfig()
+    codes: CodeConfig = CodeConfig()
     split: SplitConfig = SplitConfig()
     ema: EmaConfig = EmaConfig()
     train: TrainConfig = TrainConfig()

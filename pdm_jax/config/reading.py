@@ -121,7 +121,8 @@ def _wrong_type(value: Any, hint: Any, path: str) -> UserError:
 
 def _check_range(value: Any, metadata: Mapping[str, Any], path: str) -> None:
     least, most = metadata.get("least"), metadata.get("most")
-    if value is None or ((least is None or value >= least) and (most is None or value <= most)):
+    numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+    if all((least is None or number >= least) and (most is None or number <= most) for number in numbers):
         return
     raise UserError(
         f"{path} is {value}; expected " + (f"{least} to {most}" if most is not None else f"at least {least}")

@@ -10,6 +10,8 @@ from pdm_jax.diffusion import Process, to_prediction
 from pdm_jax.networks.functional import Definition
 from pdm_jax.types import Array, Cond, Denoiser, Params, Prediction, Step
 
+Network = Callable[[Array, Array, Cond], tuple[Array, Array | None]]  # (z_t, t [B or 1], cond) -> (output, variance)
+
 
 def bind(
     definition: Definition,
@@ -19,16 +21,22 @@ def bind(
     prediction: str,
     variance: Callable[[Array], Array] | None = None,
 ) -> Denoiser:
-    """A network `(z_t, t [B or 1], cond) -> (output, variance)` as a denoiser. Build it while tracing.
+    """A network with these parameters as a denoiser; arguments as in `as_denoiser`. Build it while tracing."""
+    return as_denoiser(definition.bind(params), process, prediction=prediction, variance=variance)
+
+
+def as_denoiser(
+    network: Network, process: Process, *, prediction: str, variance: Callable[[Array], Array] | None = None
+) -> Denoiser:
+    """A function of (z_t, t, cond) as a denoiser.
 
     Args:
-      definition, params: the network.
+      network: puts out (B, H, W, C), and a variance or None.
       process: converts the output at (z_t, t).
       prediction: what the network puts out: "x0", "eps" or "v".
       variance: turns the network's variance into the fraction of `Prediction.variance`
         (`diffusion.from_pdm`, `diffusion.from_adm`); None ignores it.
     """
-    network = definition.bind(params)
 
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
         output, v = network(z_t, jnp.atleast_1d(step.t), cond)

@@ -5,6 +5,7 @@ from pdm_jax.parallel.mesh import make_mesh as make_mesh
 from pdm_jax.parallel.mesh import on_mesh as on_mesh
 from pdm_jax.parallel.placement import host_share as host_share
 from pdm_jax.parallel.placement import place as place
+from pdm_jax.parallel.sharding import BATCH_AXES as BATCH_AXES
 from pdm_jax.parallel.sharding import batch_sharding as batch_sharding
 from pdm_jax.parallel.sharding import batch_shardings as batch_shardings
 from pdm_jax.parallel.sharding import gathered as gathered

@@ -45,8 +45,9 @@ def whole_if_few_rows(x: Array) -> Array:
     Sending halos of single rows costs as much as the rows, and with 2 rows over 2 devices XLA's partitioner (0.10)
     counts the gradient of a convolution once for each share of the batch.
     """
-    space = dict(jax.sharding.get_abstract_mesh().shape).get("space", 1)
-    if space == 1 or x.shape[1] >= 2 * space:
+    mesh = jax.sharding.get_abstract_mesh()
+    space = dict(mesh.shape).get("space", 1)
+    if space == 1 or x.shape[1] >= 2 * space or "space" in mesh.manual_axes:
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH_AXES))
 
