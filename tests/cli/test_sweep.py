@@ -289,7 +289,9 @@ def test_mistakes_are_one_line_before_anything_is_run(refused_sweep, stand_in, a
 
 
 @pytest.mark.slow
-def test_real_points(sweep, tmp_path):
+def test_real_points(sweep, tmp_path, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")  # they train: one device, all optimisations
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ["PDM_TEST_CACHE"])
     argv = ("--patch-sizes=1,2", "--config.data.image_size=8", "--num=24", "--batch-size=8", "--metrics=fid")
     status, _, err = sweep(*argv)
     assert status == 0, err

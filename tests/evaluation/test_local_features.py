@@ -1,6 +1,12 @@
 """Features trained on the data themselves: what comes out, that it repeats, files, and truths that must hold."""
 
+import dataclasses
 import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +20,7 @@ from pdm_jax.data import ArrayDataset, make_dataset
 from pdm_jax.errors import UserError
 from pdm_jax.evaluation import local_training
 from pdm_jax.evaluation.frechet import frechet_distance
-from pdm_jax.evaluation.local_features import load, local_perceptual, recipe, save, train_local
+from pdm_jax.evaluation.local_features import LocalNetwork, load, local_perceptual, recipe, save, train_local
 from pdm_jax.evaluation.statistics import Statistics
 from pdm_jax.interop import safetensors_files
 
@@ -120,15 +126,35 @@ def test_images_that_are_too_small():
         train_local(dataset(False, size=6))
 
 
+# Trains as a user does: one device, all optimisations, which takes a quarter of the time of those of the tests.
+TRAIN = """
+import json, sys
+from pathlib import Path
+from pdm_jax.config import DataConfig
+from pdm_jax.data import make_dataset
+from pdm_jax.evaluation.local_features import save, train_local
+
+save(Path(sys.argv[1]), train_local(make_dataset(DataConfig(**json.loads(sys.argv[2])), seed=0)))
+"""
+
+
+def trained_elsewhere(config: DataConfig, path: Path) -> LocalNetwork:
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    settings = json.dumps(dataclasses.asdict(config))
+    subprocess.run([sys.executable, "-c", TRAIN, str(path), settings], env=environment, check=True)
+    return load(path)
+
+
 class Truths:
     """Fréchet distances of a network's pool features to those of its own images."""
 
-    def __init__(self, config: DataConfig):
+    def __init__(self, config: DataConfig, folder: Path):
         self.data = make_dataset(config, seed=0)
         batches = list(self.data.once())
         self.images = np.concatenate([batch["image"] for batch in batches])
         self.labels = np.concatenate([batch["label"] for batch in batches]) if self.data.num_classes else None
-        self.network = train_local(self.data)
+        self.network = trained_elsewhere(config, folder / "local.safetensors")
         self._apply = jax.jit(self.network.apply)
         self._reference = Statistics.of(self.features(self.images))
 
@@ -185,18 +211,23 @@ DAMAGES = {
 
 
 @pytest.fixture(scope="module")
-def photos():
-    return Truths(DataConfig("builtin:photos", image_size=32, batch_size=64))
+def photos(tmp_path_factory):
+    return Truths(DataConfig("builtin:photos", image_size=32, batch_size=64), tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return Truths(DataConfig("builtin:digits", image_size=16, channels=1, batch_size=64))
+def digits(tmp_path_factory):
+    config = DataConfig("builtin:digits", image_size=16, channels=1, batch_size=64)
+    return Truths(config, tmp_path_factory.mktemp("digits"))
+
+
+# Processes of pytest-xdist would each train a network of their own, but for `--dist loadgroup`.
+SOURCES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("photos", "digits")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("source", ["photos", "digits"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_distance_grows_with_damage(source, damage, request):
     truths = request.getfixturevalue(source)
     change, strengths = DAMAGES[damage]
@@ -205,13 +236,14 @@ def test_distance_grows_with_damage(source, damage, request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["photos", "digits"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_halves_of_one_set_are_near(source, request):
     truths = request.getfixturevalue(source)
     assert truths.halves() < 0.1 * truths.distance(noisy(truths.images, 80))
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("digits")
 def test_missing_classes_are_seen(digits):
     distances = [digits.distance(digits.images[digits.labels >= first]) for first in (0, 1, 2, 4)]
     assert np.all(np.diff(distances) > 0), distances
@@ -219,6 +251,7 @@ def test_missing_classes_are_seen(digits):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("digits")
 def test_logits_tell_right_labels_from_shuffled_ones(digits):
     found = digits.features(digits.images, "logits").argmax(-1)
     assert np.mean(found == digits.labels) > 0.95
