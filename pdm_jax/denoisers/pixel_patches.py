@@ -1,13 +1,12 @@
-"""Patches denoised by themselves, the simpler ways that Patch-DM is compared with (its section 6 and figure 2).
+"""Patches denoised by themselves: the simpler ways that Patch-DM is compared with (its section 6 and figure 2).
 
-Nothing crosses the border of a patch within a step. Without shifts images fall into patches; patches that are cut
-elsewhere at each step meet their neighbours over many steps, but in pixels only.
+Nothing crosses the border of a patch within a step. Patches that are cut elsewhere at each step meet their neighbours
+over many steps, but in pixels only.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +17,21 @@ from pdm_jax.errors import UserError
 from pdm_jax.ops.collage import cut, join, shifted_positions
 from pdm_jax.types import Array, Cond, Denoiser, Prediction, Step
 
-_Map = Callable[[Array], Array]
+Shift = tuple[int | Array, int | Array]  # of rows and columns in pixels, each in [0, P); may be traced
 
 
 def independent(denoiser: Denoiser, patch_size: int) -> Denoiser:
     """A denoiser of images (B, n * P, m * P, C) from one of patches (B, P, P, C): each aligned patch by itself.
 
-    Conditions of the image (label, code, context) are those of each patch; what lies over the image is cut as it is.
-    `Cond.position` is that of `collaged`, (B, n + 1, m + 1, 3) of patches at half-patch offsets; a patch gets the
-    mean of the four around it, and is told its position if all of them are.
+    Conditions of the image (label, code, context) are those of each patch; what lies over the image is cut with it.
+    `Cond.position` is that of `collaged`, (B, n + 1, m + 1, 3) of patches at half-patch offsets; an aligned patch gets
+    the mean of the four around it, and is told its position if all of them are.
     """
 
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
         check_divisible(z_t.shape[1:3], patch_size)
         position = None if cond.position is None else shifted_positions(cond.position)
-        return _on_patches(denoiser, patch_size, z_t, step, dataclasses.replace(cond, position=position))
+        return _each(denoiser, patch_size, z_t, step, dataclasses.replace(cond, position=position))
 
     return denoise
 
@@ -40,8 +39,8 @@ def independent(denoiser: Denoiser, patch_size: int) -> Denoiser:
 def half_shifted(denoiser: Denoiser, patch_size: int) -> Denoiser:
     """As `independent`, but at every second step patches are cut half a patch off ("pixel space fixed shift").
 
-    Aligned at the first step of sampling, the third, and so on. Shifted patches hang over the border, where the image
-    is padded with zeros.
+    They are aligned at the first step of sampling, the third, and so on. Shifted ones hang over the border of the
+    image, which is padded with zeros.
 
     Raises:
       UserError: when called outside of sampling, where steps have no number.
@@ -54,16 +53,16 @@ def half_shifted(denoiser: Denoiser, patch_size: int) -> Denoiser:
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
         check_divisible(z_t.shape[1:3], patch_size)
         if step.index is None:
-            raise UserError("patches that shift from step to step are for sampling; train on patches from anywhere")
+            raise UserError("patches that move from step to step are for sampling; train on patches from anywhere")
         return jax.lax.cond(step.index % 2 == 0, aligned, shifted, z_t, step, cond)
 
     return denoise
 
 
 def randomly_shifted(denoiser: Denoiser, patch_size: int) -> Denoiser:
-    """As `independent`, but at each step patches are cut off by a random part of a patch ("pixel space random shift").
+    """As `independent`, but at each step patches are cut off by a random part of one ("pixel space random shift").
 
-    Rows and columns are shifted by integers uniform in [0, P), drawn once a step for all images.
+    Rows and columns move by integers uniform in [0, P), drawn once a step for all images.
 
     Raises:
       UserError: when called without `Step.key`.
@@ -72,70 +71,83 @@ def randomly_shifted(denoiser: Denoiser, patch_size: int) -> Denoiser:
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
         check_divisible(z_t.shape[1:3], patch_size)
         if step.key is None:
-            raise UserError("random shifts need a key a step; give `sample` a step_key")
-        shift = jax.random.randint(rng.stream(step.key, "shift"), (2,), 0, patch_size)
-        return _shifted(denoiser, patch_size, (shift[0], shift[1]), z_t, step, cond)
+            raise UserError("random shifts need a key at every step; give `sample` a step_key")
+        rows, columns = jax.random.randint(rng.stream(step.key, "shift"), (2,), 0, patch_size)
+        return _shifted(denoiser, patch_size, (rows, columns), z_t, step, cond)
 
     return denoise
 
 
-def _shifted(
-    denoiser: Denoiser, patch_size: int, shift: tuple[Array | int, Array | int], z_t: Array, step: Step, cond: Cond
-) -> Prediction:
-    """Patches whose borders lie `shift` pixels (rows, columns) after those of the aligned ones; traced or not."""
-    height, width = z_t.shape[1:3]
-
-    def moved(x: Array) -> Array:
-        padded = jnp.pad(x, ((0, 0), (patch_size,) * 2, (patch_size,) * 2, (0, 0)))
-        size = (len(x), height + patch_size, width + patch_size, x.shape[-1])
-        return jax.lax.dynamic_slice(padded, (0, *shift, 0), size)
-
-    def moved_back(x: Array) -> Array:
-        back = [patch_size - part for part in shift]
-        return jax.lax.dynamic_slice(x, (0, *back, 0), (len(x), height, width, x.shape[-1]))
-
-    step = dataclasses.replace(step, previous=jax.tree.map(moved, step.previous))
-    position = None if cond.position is None else positions_between(cond.position, shift, patch_size)
-    over_image = {name: x if (x := getattr(cond, name)) is None else moved(x) for name in ("concat", "mask")}
-    cond = dataclasses.replace(cond, position=position, **over_image)
-    return jax.tree.map(moved_back, _on_patches(denoiser, patch_size, moved(z_t), step, cond))
-
-
-def positions_between(position: Array, shift: tuple[Array | int, Array | int], patch_size: int) -> Array:
-    """Positions of patches that are cut `shift` pixels (rows, columns) after the aligned ones.
+def moved_positions(position: Array, shift: Shift, patch_size: int) -> Array:
+    """Positions of patches whose borders lie `shift` pixels after those of the aligned ones.
 
     Args:
-      position: (B, n + 1, m + 1, 3) of patches at half-patch offsets, which is a shift of half a patch.
-      shift: each in [0, P).
+      position: (B, n + 1, m + 1, 3) of patches at half-patch offsets, those that lie P / 2 after.
+      shift: of rows and columns.
+      patch_size: P.
 
     Returns:
-      (B, n + 1, m + 1, 3): row and column on the straight line through the two nearest; known where both are, or the
-      one if a patch lies exactly there.
+      (B, n + 1, m + 1, 3): row and column on the line through the two nearest; known where both are, or where the one
+      is that lies exactly there.
     """
     for axis, part in zip((1, 2), shift, strict=True):
-        last = position.shape[axis] - 1
-        place = jnp.arange(last + 1) + (jnp.asarray(part, jnp.float32) / patch_size - 0.5)  # of the patch in the grid
-        below = jnp.clip(jnp.floor(place), 0, last - 1).astype(jnp.int32)
-        weight = (place - below).reshape(-1, *[1] * (3 - axis))[None]
-        if axis == 2:
-            weight = weight[None]
-        first, second = jnp.take(position, below, axis), jnp.take(position, below + 1, axis)
-        between = first[..., :2] * (1 - weight) + second[..., :2] * weight
-        known = jnp.where(weight < 1, first[..., 2:], 1) * jnp.where(weight > 0, second[..., 2:], 1)
-        position = jnp.concatenate([between, known], axis=-1)
+        position = _along(position, jnp.asarray(part, jnp.float32) / patch_size - 0.5, axis)
     return position
 
 
-def _on_patches(denoiser: Denoiser, patch_size: int, z_t: Array, step: Step, cond: Cond) -> Prediction:
-    """The denoiser on all patches in one batch; `cond.position` (B, gh, gw, 3) is theirs."""
+def _along(position: Array, offset: Array, axis: int) -> Array:
+    """Positions at the places k + offset of a grid's axis; beyond its ends the line goes on."""
+    position = jnp.moveaxis(position, axis, 0)
+    place = jnp.arange(len(position), dtype=jnp.float32) + offset
+    below = jnp.clip(jnp.floor(place), 0, len(position) - 2)
+    weight = (place - below)[:, None, None, None]
+    first, second = (position[below.astype(jnp.int32) + i] for i in (0, 1))
+    between = first[..., :2] + weight * (second - first)[..., :2]
+    known = jnp.where(weight == 1, 1, first[..., 2:]) * jnp.where(weight == 0, 1, second[..., 2:])
+    return jnp.moveaxis(jnp.concatenate([between, known], axis=-1), 0, axis)
+
+
+def _shifted(denoiser: Denoiser, patch_size: int, shift: Shift, z_t: Array, step: Step, cond: Cond) -> Prediction:
+    """The denoiser on patches whose borders lie `shift` pixels after those of the aligned ones."""
+    height, width = z_t.shape[1:3]
+
+    def window(x: Array, start: Shift, size: tuple[int, int]) -> Array:
+        return jax.lax.dynamic_slice(x, (0, *start, 0), (len(x), *size, x.shape[-1]))
+
+    def out(x: Array | None) -> Array | None:
+        if x is None:
+            return None
+        padded = jnp.pad(x, ((0, 0), (patch_size,) * 2, (patch_size,) * 2, (0, 0)))
+        return window(padded, shift, (height + patch_size, width + patch_size))
+
+    def back(x: Array) -> Array:
+        return window(x, (patch_size - shift[0], patch_size - shift[1]), (height, width))
+
+    position = None if cond.position is None else moved_positions(cond.position, shift, patch_size)
+    cond = dataclasses.replace(cond, position=position, concat=out(cond.concat), mask=out(cond.mask))
+    step = dataclasses.replace(step, previous=jax.tree.map(out, step.previous))
+    return jax.tree.map(back, _each(denoiser, patch_size, out(z_t), step, cond))
+
+
+def _each(denoiser: Denoiser, patch_size: int, z_t: Array, step: Step, cond: Cond) -> Prediction:
+    """The denoiser on all patches as one batch; `cond.position` (B, n, m, 3) is theirs."""
     rows, columns = z_t.shape[1] // patch_size, z_t.shape[2] // patch_size
 
-    def cut_flat(x: Array) -> Array:
-        return cut(x, patch_size).reshape(-1, patch_size, patch_size, x.shape[-1])
+    def pieces(x: Array | None) -> Array | None:
+        return None if x is None else cut(x, patch_size).reshape(-1, patch_size, patch_size, x.shape[-1])
 
-    def joined(x: Array) -> Array:
-        return join(x.reshape(-1, rows, columns, *x.shape[1:]))
+    def spread(x: Array | None) -> Array | None:
+        return None if x is None else jnp.repeat(x, rows * columns, axis=0)
 
-    def spread(x: Array) -> Array:
-        return jnp.repeat(x, rows * columns, axis=0)
-    return z_t
+    cond = Cond(
+        label=spread(cond.label),
+        code=spread(cond.code),
+        position=None if cond.position is None else cond.position.reshape(-1, 3),
+        context=spread(cond.context),
+        concat=pieces(cond.concat),
+        mask=pieces(cond.mask),
+    )
+    t = spread(step.t) if jnp.ndim(step.t) else step.t
+    step = dataclasses.replace(step, t=t, previous=jax.tree.map(pieces, step.previous))
+    prediction = denoiser(pieces(z_t), step, cond)
+    return jax.tree.map(lambda x: join(x.reshape(-1, rows, columns, *x.shape[1:])), prediction)
