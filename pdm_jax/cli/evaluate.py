@@ -13,6 +13,7 @@ from typing import Any
 
 from pdm_jax.cli.running import add_running_arguments, start
 from pdm_jax.cli.sampling_flags import add_sampling_arguments, digest, refuse_sampling_arguments
+from pdm_jax.cli.sizes import image_size
 from pdm_jax.errors import UserError
 
 _METRICS = "fid,precision,recall"
@@ -34,10 +35,12 @@ def add_parser(subparsers) -> None:
         "--metrics",
         default=_METRICS,
         help="of fid, sfid, is, kid, precision, recall, density, coverage; in pairs psnr, ssim, psnr_y, ssim_y, lpips, "
-        f"rfid, ris; clip (default: {_METRICS})",
+        f"rfid, ris; clip; seams of patches (default: {_METRICS})",
     )
     parser.add_argument("--num", type=int, help="how many images (default: the run's config.eval.num; all of A)")
-    parser.add_argument("--size", type=int, help="crop and resize images of A and B to this side")
+    parser.add_argument(
+        "--size", type=image_size, help="crop and resize images of A and B to this side or HEIGHTxWIDTH"
+    )
     parser.add_argument("--features", default="local", help="local, inception:FILE or vgg16:FILE (default: local)")
     parser.add_argument(
         "--resize", default="clean", help="how Inception gets its images: clean, tensorflow or pytorch (default: clean)"
@@ -45,6 +48,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--perceptual", default="local", help="for lpips: local, or alex|vgg:BACKBONE,HEADS")
     parser.add_argument("--clip-model", metavar="DIR", help="for clip: a folder as Hugging Face publishes CLIP")
     parser.add_argument("--prompts", metavar="FILE", help="for clip: one line an image")
+    parser.add_argument(
+        "--seam-period", type=int, metavar="P", help="for seams: side of the patches in pixels (default: the run's)"
+    )
     parser.add_argument(
         "--nll", action="store_true", help="instead: bits a dimension of real images under the run's model"
     )
@@ -68,6 +74,8 @@ class _Sides:
     settings: Mapping[str, Any]  # how reference images are read
     out: Path
     facts: dict[str, Any]  # of the images, for the results
+    size: tuple[int, int]  # of the images, (height, width)
+    patch_size: int | None = None  # of the network, in pixels; None where there is none or several
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,10 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from pdm_jax.evaluation.judges import local_network, open_judges
     from pdm_jax.evaluation.results import write_results
 
-    for name in ("num", "size", "manifold_num", "batch_size"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+    _check_counts(args)
     if args.nll:
         return _run_nll(args)
     begin, cache = time.perf_counter(), _cache(args.cache)
@@ -94,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         manifold_num=args.manifold_num,
     )
     sides = _of_run(args) if args.workdir else _of_any(args)
+    if demand.of_seams:
+        demand = dataclasses.replace(demand, seam_period=_seam_period(args.seam_period, sides))
     real, statistics = open_reference(sides.reference, **sides.settings)
     demand.check_num(sides.num, None if real is None else len(real))
 
@@ -132,6 +139,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_counts(args: argparse.Namespace) -> None:
+    for name in ("num", "manifold_num", "batch_size"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+
+
 def _of_run(args: argparse.Namespace) -> _Sides:
     """A run's images beside its data."""
     from pdm_jax.cli.sampling import open_sampling
@@ -165,7 +179,20 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         settings={"split": config.eval.split or data.split, "size": data.image_size, "channels": data.channels},
         out=out,
         facts=facts,
+        size=sampling.model.system.image_shape[:2],
+        patch_size=config.model.patch_size if isinstance(config.model.patch_size, int) else None,
     )
+
+
+def _seam_period(given: int | None, sides: _Sides) -> int:
+    """The side of the patches; refused before images are made where they have no borders."""
+    from pdm_jax.evaluation.seams import check_period
+
+    period = sides.patch_size if given is None else given
+    if period in (None, 1):
+        raise UserError("seams are of patches; give --seam-period=P, the side of the patches in pixels")
+    check_period(*sides.size, period)
+    return period
 
 
 def _run_nll(args: argparse.Namespace) -> int:
@@ -200,7 +227,8 @@ def _of_any(args: argparse.Namespace) -> _Sides:
     refuse_sampling_arguments(args)
     images = ImageSet(args.images, size=args.size, num=args.num)
     out = Path(args.out or "eval").expanduser()
-    return _Sides(len(images), lambda: images, args.reference, {"size": args.size}, out, {"images": args.images})
+    settings, facts = {"size": args.size}, {"images": args.images}
+    return _Sides(len(images), lambda: images, args.reference, settings, out, facts, images.image_shape[:2])
 
 
 def _show(scores: Mapping[str, float], facts: Mapping[str, Any], path: Path) -> None:

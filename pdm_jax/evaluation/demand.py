@@ -12,9 +12,10 @@ from pdm_jax.evaluation.summary import Wanted
 DISTRIBUTION = ("fid", "sfid", "is", "kid", "precision", "recall", "density", "coverage")
 PAIRED = ("psnr", "ssim", "psnr_y", "ssim_y", "lpips")
 TEXT = ("clip",)
+SEAMS = ("seams",)
 # Of reconstructions beside their originals; the same numbers, but each image must have its original.
 RECONSTRUCTION = {"rfid": "fid", "ris": "is"}
-ALL = (*DISTRIBUTION, *RECONSTRUCTION, *PAIRED, *TEXT)
+ALL = (*DISTRIBUTION, *RECONSTRUCTION, *PAIRED, *TEXT, *SEAMS)
 FRECHET = ("fid", "sfid")
 MANIFOLD = ("precision", "recall", "density", "coverage")
 
@@ -29,6 +30,7 @@ class Demand:
     splits: int = 10  # of the Inception Score
     neighbours: int = 3  # k of precision and recall
     manifold_num: int = 10_000  # real images of precision and recall, and of KID; the papers' number
+    seam_period: int | None = None  # the side of the patches whose borders `seams` looks at, in pixels
 
     def __post_init__(self):
         for name in self.metrics:
@@ -45,6 +47,11 @@ class Demand:
     def of_pairs(self) -> tuple[str, ...]:
         """The metrics of pairs of images."""
         return tuple(name for name in self.metrics if name in PAIRED)
+
+    @property
+    def of_seams(self) -> bool:
+        """Whether the borders of patches are looked at."""
+        return any(name in SEAMS for name in self.metrics)
 
     @property
     def is_paired(self) -> bool:

@@ -20,6 +20,7 @@ from pdm_jax.evaluation.judges import Judges
 from pdm_jax.evaluation.networks import FeatureNetwork
 from pdm_jax.evaluation.reference import Reference, holds_statistics, reference_of_file, reference_of_images
 from pdm_jax.evaluation.scores import pair_network, score_features, score_pairs
+from pdm_jax.evaluation.seams import phase_differences, seam_score
 from pdm_jax.evaluation.summary import gather_rows, summarize
 from pdm_jax.parallel import make_mesh
 
@@ -78,13 +79,12 @@ def evaluate(
         if real is not None:
             facts |= {"num_reference": real.num, "reference_made": real.made_as}
     if demand.of_pairs:
-        extractor = Extractor(pair_network(demand, judges.perceptual), batch_size)
-        with bar("pairs", _share(images, process)) as progress:
-            both = consume(pairs(images, reference, extractor.batch_size, **process), progress)
-            scores |= score_pairs(extractor, both, len(images))
+        scores |= _pairs(demand, judges, images, reference, batch_size, process, bar)
     if judges.clip is not None:
-        with bar("clip", _share(images, process)) as progress:
-            scores["clip"] = _clip(judges.clip, images, prompts, batch_size, process, progress)
+        scores["clip"] = _clip(judges.clip, images, prompts, batch_size, process, bar)
+    if demand.of_seams:
+        scores |= _seams(demand.seam_period, images, batch_size, process, bar)
+        facts["seam_period"] = demand.seam_period
     return scores, facts
 
 
@@ -120,19 +120,44 @@ def _reference(
     return stored
 
 
+def _pairs(
+    demand: Demand,
+    judges: Judges,
+    images: ImageSet,
+    reference: ImageSet,
+    batch_size: int,
+    process: Mapping[str, int],
+    bar: Bar,
+) -> dict[str, float]:
+    extractor = Extractor(pair_network(demand, judges.perceptual), batch_size)
+    with bar("pairs", _share(images, process)) as progress:
+        both = consume(pairs(images, reference, extractor.batch_size, **process), progress)
+        return score_pairs(extractor, both, len(images))
+
+
 def _clip(
     scorer: ClipScorer,
     images: ImageSet,
     prompts: Sequence[str],
     batch_size: int,
     process: Mapping[str, int],
-    progress: Callable[[int], None],
+    bar: Bar,
 ) -> float:
     kept = []
-    for batch in consume(images.batches(batch_size, **process), progress):
-        texts = [prompts[index] for index in batch["index"]]
-        kept.append((batch["index"], scorer.scores(batch["image"], texts)[:, None]))
+    with bar("clip", _share(images, process)) as progress:
+        for batch in consume(images.batches(batch_size, **process), progress):
+            texts = [prompts[index] for index in batch["index"]]
+            kept.append((batch["index"], scorer.scores(batch["image"], texts)[:, None]))
     return clip_score(gather_rows(kept, len(images), 1)[:, 0])
+
+
+def _seams(period: int, images: ImageSet, batch_size: int, process: Mapping[str, int], bar: Bar) -> dict[str, float]:
+    kept = []
+    with bar("seams", _share(images, process)) as progress:
+        for batch in consume(images.batches(batch_size, **process), progress):
+            kept.append((batch["index"], phase_differences(batch["image"], period)))
+    score = seam_score(gather_rows(kept, len(images), period))
+    return {"seams": score.ratio, "seams_low": score.low, "seams_high": score.high, "seams_z": score.z}
 
 
 def _share(images: ImageSet, process: Mapping[str, int]) -> int:

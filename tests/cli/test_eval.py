@@ -91,6 +91,16 @@ def test_any_two_sets(evaluate, tmp_path):
     assert 20 < printed["psnr"] < 60 and 0.8 < printed["ssim"] <= 1
 
 
+def test_seams_of_any_images_and_of_a_run(evaluate, workdir, tmp_path):
+    tiles = np.random.default_rng(0).integers(0, 255, (12, 4, 4, 3)).astype(np.uint8)
+    a = folder_of(tmp_path / "a", tiles.repeat(8, 1).repeat(8, 2) // 2 + np.arange(32, dtype=np.uint8)[:, None])
+    printed, rows = evaluate(f"--images={a}", "--metrics=seams", "--seam-period=8")
+    assert printed["seams"] > 10 and printed["seams_low"] > 10 and printed["seams_z"] > 8
+    assert rows[0]["seam_period"] == "8" and rows[0]["num_reference"] == ""
+    printed, _ = evaluate(f"--workdir={workdir}", "--num=8", "--steps=2", "--metrics=seams")  # of P = 2
+    assert 0.1 < printed["seams"] < 10
+
+
 def test_mistakes_are_one_line(refused, workdir, tmp_path):
     a = folder_of(tmp_path / "a", np.zeros((3, 16, 16, 3), np.uint8))
     run, images = [f"--workdir={workdir}", "--num=4"], [f"--images={a}"]
@@ -111,6 +121,9 @@ def test_mistakes_are_one_line(refused, workdir, tmp_path):
         ([*run, "--step=new"], "--step is 'new'; expected a number, or best"),
         ([*run, "--metrics=clip"], "clip needs --clip-model=FOLDER"),
         ([*images, "--steps=4"], "--steps is of sampling and needs --workdir"),
+        ([*images, "--metrics=seams"], "seams are of patches; give --seam-period=P"),
+        ([*images, "--metrics=seams", "--seam-period=9"], "16x16 is smaller than two patches of 9x9"),
+        ([*run, "--metrics=seams", "--seam-period=0"], "the seams' period is 0"),
         ([*images, "--metrics=fid"], "local features are trained on real images; give --reference"),
         ([*images, f"--reference={a}", "--num=7"], "has 3 images, 7 were asked for"),
         ([*images, "--reference=nowhere"], "'nowhere' is no path that exists"),
