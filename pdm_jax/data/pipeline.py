@@ -25,7 +25,7 @@ from pdm_jax.data.codec import decode
 from pdm_jax.data.dataset import Batch, Dataset
 from pdm_jax.data.record import BrokenImageError, Source
 from pdm_jax.data.sources import open_source
-from pdm_jax.data.transforms import ImageTransform
+from pdm_jax.data.transforms import CROPS, ImageTransform
 from pdm_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class GrainDataset(Dataset):
     def stream(self, position: int) -> Generator[Batch]:
         config = self._config
         transform = ImageTransform(
-            config.image_size, config.channels, config.crop, config.min_crop, config.flip, reduced=True
+            config.size, config.channels, config.crop, config.min_crop, config.flip, reduced=True
         )
         indices = grain.MapDataset.range(self.num_records).seed(self._seed).shuffle()
         records = indices.random_map(_Draw(self._source, transform)).repeat()[position:_END]
@@ -69,7 +69,8 @@ class GrainDataset(Dataset):
             yield batch
 
     def once(self) -> Generator[Batch]:
-        transform = ImageTransform(self._config.image_size, self._config.channels)
+        crop = "stretch" if self._config.crop == "stretch" else "center"
+        transform = ImageTransform(self._config.size, self._config.channels, crop)
         indices = grain.MapDataset.range(self.num_records).seed(0)
         records = indices.random_map(_Draw(self._source, transform))
         return _refilled(map(self._without_stand_ins, self._batches(records)), self.host_batch_size)
@@ -175,15 +176,15 @@ def _refilled(batches: Iterable[Batch], size: int) -> Generator[Batch]:
 
 def _check(config: DataConfig) -> None:
     """Refuses values that no data set can have."""
-    for name in ("image_size", "batch_size"):
-        if getattr(config, name) < 1:
+    for name, least in (("image_size", min(config.size)), ("batch_size", config.batch_size)):
+        if least < 1:
             raise UserError(f"config.data.{name} is {getattr(config, name)}; expected at least 1")
     if config.num_workers < 0:
         raise UserError(f"config.data.num_workers is {config.num_workers}; expected 0 (threads) or more processes")
     if config.channels not in (1, 3):
         raise UserError(f"config.data.channels is {config.channels}; expected 3 (RGB) or 1 (grey)")
-    if config.crop not in ("center", "random"):
-        raise UserError(f"config.data.crop is {config.crop!r}; expected 'center' or 'random'")
+    if config.crop not in CROPS:
+        raise UserError(f"config.data.crop is {config.crop!r}; expected one of {', '.join(CROPS)}")
     if not 0 < config.min_crop <= 1:
         raise UserError(f"config.data.min_crop is {config.min_crop}; expected a part of the shorter side in (0, 1]")
 

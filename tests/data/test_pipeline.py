@@ -86,7 +86,7 @@ def test_crops_differ_from_epoch_to_epoch_and_seed_to_seed(tmp_path):
 def test_resumes_bit_exactly_whatever_the_number_of_workers():
     config = DataConfig("builtin:digits", image_size=8, batch_size=500, crop="random", min_crop=0.5, flip=True)
     expected = _take(iter(make_dataset(config, 3)), 8)  # more than two epochs
-    for before, after in ((0, 0), (2, 2)):
+    for before, after in ((0, 1), (2, 0)):
         first = iter(make_dataset(dataclasses.replace(config, num_workers=before), 3))
         batches = [next(first) for _ in range(3)]
         state = first.state()  # while the next batches are being prefetched
@@ -106,7 +106,7 @@ def test_state_is_refused_by_other_data(image_folder):
         iter(make_dataset(_config(image_folder), 1)).restore(state)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_broken_images_are_skipped_and_named_once(image_folder, caplog, num_workers):
     for index in (2, 5):
         (image_folder / "cat" / f"{index:02}.png").write_bytes(b"broken")
@@ -130,7 +130,7 @@ def test_stream_with_broken_images_resumes_bit_exactly(image_folder):
     _assert_same(_take(iter(make_dataset(config, 0)), 10), batches + _take(second, 5))
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_once_leaves_broken_images_out_and_fills_batches(image_folder, caplog, num_workers):
     (image_folder / "cat" / "02.png").write_bytes(b"broken")
     dataset = make_dataset(_config(image_folder, num_workers=num_workers), 0)
@@ -157,6 +157,25 @@ def test_channels_and_size():
         iterator.close()
 
 
+@pytest.mark.parametrize("crop", ["center", "random", "stretch"])
+def test_rectangles(image_folder, crop):
+    for height, width in ((3, 8), (7, 4)):
+        dataset = make_dataset(_config(image_folder, image_size=(height, width), crop=crop), 0)
+        for batch in (*_take(iter(dataset), 1), next(dataset.once())):
+            assert batch["image"].shape == (4, height, width, 3)
+            np.testing.assert_array_equal(batch["image"][:, -1, -1, 0], _value_of(batch["index"]))
+
+
+def test_once_shows_what_the_crop_keeps(tmp_path):
+    ramp = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (8, 1))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    spans = {}
+    for crop in ("center", "random", "stretch"):
+        (batch,) = make_dataset(_config(tmp_path, image_size=8, batch_size=1, crop=crop), 0).once()
+        spans[crop] = np.ptp(batch["image"].astype(int))
+    assert spans["center"] == spans["random"] == 70 and spans["stretch"] > 190
+
+
 def test_source_without_a_usable_image(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"broken")
@@ -171,7 +190,8 @@ def test_source_without_a_usable_image(tmp_path):
         ({"batch_size": 0}, "batch_size is 0"),
         ({"image_size": 0}, "image_size is 0"),
         ({"channels": 4}, "channels is 4"),
-        ({"crop": "middle"}, "expected 'center' or 'random'"),
+        ({"image_size": (4, 0)}, "image_size is \\(4, 0\\)"),
+        ({"crop": "middle"}, "expected one of center, random, stretch"),
         ({"min_crop": 0.0}, "min_crop is 0.0"),
         ({"num_workers": -1}, "num_workers is -1"),
     ],
