@@ -66,11 +66,16 @@ class CodeMLP(nnx.Module):
         del cond
         if z_t.shape[-1] != self.code_dim:
             raise UserError(f"the codes have {z_t.shape[-1]} numbers; this network takes {self.code_dim}")
-        time = jax.nn.swish(self.time(t))
-        h = z_t
-        for i, layer in enumerate(self.layers):
-            h = layer(h if i == 0 else jnp.concatenate([h, z_t.astype(h.dtype)], axis=-1), time)
-        return self.out(jnp.concatenate([h.astype(jnp.float32), z_t], axis=-1)), None
+        h = self.features(z_t, t)[-1].astype(jnp.float32)
+        return self.out(jnp.concatenate([h, z_t], axis=-1)), None
+
+    def features(self, z_t: Array, t: Array) -> list[Array]:
+        """What each hidden layer puts out, (B, width)."""
+        time, features = jax.nn.swish(self.time(t)), []
+        for layer in self.layers:
+            inputs = [features[-1], z_t.astype(features[-1].dtype)] if features else [z_t]
+            features.append(layer(jnp.concatenate(inputs, axis=-1), time))
+        return features
 
     def time(self, t: Array) -> Array:
         """The time vector, before its activation: t [B] to (B, code_dim)."""

@@ -1,5 +1,7 @@
 """Sinusoidal codes of time and position."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -36,7 +38,8 @@ def cosine_code(values: Array, width: int) -> Array:
       (B, width) float32: [cos(v f) | sin(v f)].
     """
     half = width // 2
-    frequencies = np.exp(-np.log(np.float32(10000)) * np.arange(half, dtype=np.float32) / half)
+    exponents = -math.log(10000) * np.arange(half, dtype=np.float32) / half
+    frequencies = np.exp(exponents.astype(np.float64)).astype(np.float32)  # NumPy's float32 exp is off by some bits
     angle = values.astype(jnp.float32)[:, None] * frequencies[None]
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
