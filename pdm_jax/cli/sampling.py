@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
+from pdm_jax.checkpoints import open_workdir
 from pdm_jax.cli.sampling_flags import SETTINGS, digest
 from pdm_jax.config import Config, MeshConfig, SampleConfig, to_dict
 from pdm_jax.diffusion import timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
-from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
+from pdm_jax.pipelines.codes import sample_codes, table_codes
+from pdm_jax.pipelines.generate import choose_labels, generate, make_generate, tell
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
-from pdm_jax.systems import make_system
+from pdm_jax.systems import System, make_system
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Sampling:
     sampling: SampleConfig
     about: dict[str, Any]  # what image i depends on besides i, as plain JSON
     mesh: Mesh
+    prior: str | None  # workdir of the latent prior, where the model takes codes and there is one
     _run: Any  # the jitted sampling loop
     _args: argparse.Namespace
 
@@ -56,11 +62,22 @@ class Sampling:
         """The labels [num] that were asked for; None where there are no classes."""
         return choose_labels(self._args.labels, num, self.model.system.num_classes)
 
+    def told(self, num: int) -> dict[str, np.ndarray]:
+        """What the model is told of each of `num` images: labels, and codes of the prior or of the training images."""
+        system, codes = self.model.system, None
+        if self.prior is not None:
+            (dim,) = system.told["code"].shape
+            codes = sample_codes(self.prior, dim, num, self._args.seed, self.mesh, weights=self._args.weights)
+        elif system.table is not None:
+            codes = table_codes(self.model, self.mesh)
+            codes = codes[np.random.default_rng(self._args.seed).permutation(len(codes))]
+        return tell(system, self._args.labels, num, codes)
+
     def images(self, num: int, first: int = 0) -> Iterator[np.ndarray]:
         """Images `first` to num - 1 in batches (b, H, W, C) uint8."""
-        labels, batch_size = self.labels(num), self._args.batch_size
+        told, batch_size = self.told(num), self._args.batch_size
         return generate(
-            self._run, self.model.params, self._args.seed, num, labels, self.mesh, batch_size=batch_size, first=first
+            self._run, self.model.params, self._args.seed, num, told, self.mesh, batch_size=batch_size, first=first
         )
 
 
@@ -73,21 +90,41 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
     if args.batch_size < 1 or not 0 <= args.seed < 2**32:
         raise UserError("--batch-size must be at least 1, and --seed from 0 to 2**32 - 1")
     config, mesh = read_config(args.workdir, args.step), make_mesh(MeshConfig(space=args.space))
-    system = make_system(config)
     settings = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
     sampling = dataclasses.replace(config.sample, **settings)
+    config = dataclasses.replace(config, sample=sampling)
+    system = make_system(config)
+    if config.model.system == "code_prior":
+        raise UserError(f"{args.workdir} is a prior of semantic codes; sample from the model it is for, with --prior")
     run = make_generate(system, sampling, mesh)  # what cannot run is refused before weights are read
     choose_labels(args.labels, 1, system.num_classes)
+    prior = _prior(args, system)
     model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
     about = {
         "step": model.step,
         "weights": args.weights,
         "checksums": dict(model.checksums),
         "labels": args.labels,
+        "prior": prior,
         "seed": args.seed,
         "sample": dataclasses.asdict(sampling),
         "model": dataclasses.asdict(config.model),
         "split": dataclasses.asdict(config.split),
         "diffusion": dataclasses.asdict(config.diffusion),
     }
-    return Sampling(model, sampling, about, mesh, run, args)
+    return Sampling(model, sampling, about, mesh, prior, run, args)
+
+
+def _prior(args: argparse.Namespace, system: System) -> str | None:
+    """The workdir of the latent prior: the one that was given, or the folder `prior` of the run if there is one."""
+    if "code" not in system.told:
+        if args.prior is not None:
+            raise UserError(f"--prior is for models with semantic codes; {args.workdir} has none")
+        return None
+    own = open_workdir(args.workdir) / "prior"
+    if args.prior is None and not (own / "checkpoints").is_dir():
+        if system.table is None:
+            raise UserError(f"{args.workdir} makes images of codes and has no latent prior; train one in {own}")
+        logger.info("no latent prior in %s: images are made of the codes of training images", own)
+        return None
+    return args.prior or str(own)

@@ -12,15 +12,18 @@ from pdm_jax.errors import UserError
 
 SETTINGS = (
     *("sampler", "steps", "eta", "guidance", "guidance_from", "guidance_to"),
-    *("clip", "percentile", "last_alpha", "unguided_last"),
+    *("clip", "percentile", "last_alpha", "unguided_last", "max_patches"),
 )
-_DEFAULTS = {"labels": "cycle", "seed": 0, "weights": "ema", "step": None, **dict.fromkeys(SETTINGS)}
+_DEFAULTS = {"labels": "cycle", "prior": None, "seed": 0, "weights": "ema", "step": None, **dict.fromkeys(SETTINGS)}
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what changes generated images; what is not given is taken from the run's config.sample."""
     group = parser.add_argument_group("sampling")
     group.add_argument("--labels", help="'cycle' (round the classes) or numbers like 0,1,7")
+    group.add_argument(
+        "--prior", metavar="DIR", help="workdir of the latent prior of semantic codes (default: WORKDIR/prior)"
+    )
     group.add_argument("--seed", type=int)
     group.add_argument("--sampler", help="ancestral, ancestral-small, ancestral-large or ddim")
     group.add_argument("--steps", help="a count, sections 90,60,60,20,20, or ddim50, uniform50, quad50")
@@ -33,6 +36,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--last-alpha", help="where the last step goes: one (a clean image) or first")
     group.add_argument(
         "--unguided-last", action=argparse.BooleanOptionalAction, help="last step neither guided nor clipped"
+    )
+    group.add_argument(
+        "--max-patches",
+        type=int,
+        metavar="N",
+        help="Patch-DM: patches computed at once, for huge images (default: all)",
     )
     group.add_argument("--weights", choices=("ema", "params"), help="averaged or last (default: ema)")
     group.add_argument("--step", help="which checkpoint: a number, or best (default: the newest)")

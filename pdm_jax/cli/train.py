@@ -45,11 +45,16 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     from pdm_jax.data import make_dataset
     from pdm_jax.parallel import host_share, make_mesh
+    from pdm_jax.pipelines.codes import open_codes
     from pdm_jax.training import train
     from pdm_jax.training.interrupt import StopSignal
 
-    share = host_share(make_mesh(config.mesh))
-    dataset = make_dataset(config.data, config.seed, process_index=share.index, process_count=share.count)
+    mesh = make_mesh(config.mesh)
+    if config.model.system == "code_prior":
+        dataset = open_codes(config, mesh)
+    else:
+        share = host_share(mesh)
+        dataset = make_dataset(config.data, config.seed, process_index=share.index, process_count=share.count)
     stop = StopSignal()
     train(
         config,

@@ -11,7 +11,50 @@ from pdm_jax.data.dataset import Batch, Dataset
 from pdm_jax.errors import UserError
 
 
-class ArrayDataset(Dataset):
+class _InMemory(Dataset):
+    """Arrays (N, ...) by name, whose rows are the records; the first one identifies the data."""
+
+    def __init__(
+        self,
+        records: dict[str, np.ndarray],
+        class_names: tuple[str, ...],
+        batch_size: int,
+        seed: int,
+        name: str,
+        process_index: int,
+        process_count: int,
+    ):
+        first = next(iter(records.values()))
+        checksum = f"{zlib.crc32(np.ascontiguousarray(first)):08x}"
+        super().__init__(name, len(first), class_names, checksum, batch_size, seed, process_index, process_count)
+        self._records = records
+
+    def stream(self, position: int) -> Generator[Batch]:
+        while True:
+            places = np.arange(position + self._process_index, position + self.batch_size, self._process_count)
+            yield self._take(self._shuffled(places))
+            position += self.batch_size
+
+    def once(self) -> Generator[Batch]:
+        indices = np.arange(self._process_index, self.num_records, self._process_count)
+        for start in range(0, len(indices), self.host_batch_size):
+            yield self._take(indices[start : start + self.host_batch_size])
+
+    def _shuffled(self, places: np.ndarray) -> np.ndarray:
+        """Indices [b] of the records at places [b] of the stream: each epoch's permutation comes from its number."""
+        epochs, offsets = np.divmod(places, self.num_records)
+        indices = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            order = np.random.default_rng((self._seed, int(epoch))).permutation(self.num_records)
+            indices[epochs == epoch] = order[offsets[epochs == epoch]]
+        return indices
+
+    def _take(self, indices: np.ndarray) -> Batch:
+        records = {name: values[indices] for name, values in self._records.items()}
+        return records | {"index": indices.astype(np.int64)}
+
+
+class ArrayDataset(_InMemory):
     """Images and labels that are there already, as they are: no crop, no flip."""
 
     def __init__(
@@ -53,32 +96,25 @@ class ArrayDataset(Dataset):
                 raise UserError(
                     f"labels go from {labels.min()} to {labels.max()}; expected 0 to {len(class_names) - 1}"
                 )
-        checksum = f"{zlib.crc32(np.ascontiguousarray(images)):08x}"
+        records = {"image": images} if labels is None else {"image": images, "label": labels}
         names = () if labels is None else tuple(class_names)
-        super().__init__(name, len(images), names, checksum, batch_size, seed, process_index, process_count)
-        self._images = images
-        self._labels = labels
+        super().__init__(records, names, batch_size, seed, name, process_index, process_count)
 
-    def stream(self, position: int) -> Generator[Batch]:
-        while True:
-            places = np.arange(position + self._process_index, position + self.batch_size, self._process_count)
-            yield self._take(self._shuffled(places))
-            position += self.batch_size
 
-    def once(self) -> Generator[Batch]:
-        indices = np.arange(self._process_index, self.num_records, self._process_count)
-        for start in range(0, len(indices), self.host_batch_size):
-            yield self._take(indices[start : start + self.host_batch_size])
+class CodeDataset(_InMemory):
+    """Semantic codes in batches {"code": (b, D) float32, "index"}, to train a latent prior on."""
 
-    def _shuffled(self, places: np.ndarray) -> np.ndarray:
-        """Indices [b] of the records at places [b] of the stream: each epoch's permutation comes from its number."""
-        epochs, offsets = np.divmod(places, self.num_records)
-        indices = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            order = np.random.default_rng((self._seed, int(epoch))).permutation(self.num_records)
-            indices[epochs == epoch] = order[offsets[epochs == epoch]]
-        return indices
-
-    def _take(self, indices: np.ndarray) -> Batch:
-        batch = {"image": self._images[indices], "index": indices.astype(np.int64)}
-        return batch if self._labels is None else batch | {"label": self._labels[indices]}
+    def __init__(
+        self,
+        codes: np.ndarray,
+        batch_size: int,
+        seed: int,
+        *,
+        name: str = "codes",
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """Arguments as those of `ArrayDataset`, but `codes` (N, D) float32."""
+        if codes.dtype != np.float32 or codes.ndim != 2:
+            raise UserError(f"codes are {codes.dtype} {codes.shape}; expected float32 (N, D)")
+        super().__init__({"code": codes}, (), batch_size, seed, name, process_index, process_count)

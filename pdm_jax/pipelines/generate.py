@@ -1,10 +1,12 @@
-"""Images from noise and labels, and previews of a range of steps from images."""
+"""Images from noise and what is told of them, and previews of a range of steps from images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -20,18 +22,32 @@ from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_shardin
 from pdm_jax.systems import System
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
-# (params, raw data of a key, numbers of the samples [B], labels [B] int32 or None, images (B, H, W, C) uint8 to start
-# from or None) -> images (B, H, W, C) uint8
-Generate = Callable[[Params, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None], Array]
+# (params, raw data of a key, numbers of the samples [B], what is told of each (`System.told`), images (B, H, W, C)
+# uint8 to start from or None) -> images (B, H, W, C) uint8
+Generate = Callable[[Params, np.ndarray, np.ndarray, dict[str, np.ndarray], np.ndarray | None], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Canvas:
+    """Images of another size than the trained one."""
+
+    shape: tuple[int, int, int]  # (H, W, C)
+    position: np.ndarray | None = None  # (n + 1, m + 1, 3) of its patches (`ops.positions`); None: as on the trained
 
 
 def make_generate(
-    system: System, config: SampleConfig, mesh: Mesh, *, steps: tuple[int, int] | None = None
+    system: System,
+    config: SampleConfig,
+    mesh: Mesh,
+    *,
+    steps: tuple[int, int] | None = None,
+    canvas: Canvas | None = None,
+    finish: Callable[[Array], Array] = to_uint8,
 ) -> Generate:
     """The whole sampling loop as one jitted function, its batch over `data` and `fsdp` of the mesh, rows over `space`.
 
-    An image depends on the parameters, the key, its number, its label and the image it starts from only, not on the
-    batch it is made in.
+    An image depends on the parameters, the key, its number, what is told of it and the image it starts from only, not
+    on the batch it is made in.
 
     Args:
       system: the model.
@@ -41,36 +57,40 @@ def make_generate(
       steps: visits only those of `config.steps` with steps[0] <= t < steps[1], and ends with the x0 that is predicted
         at the last of them. A range below the noisiest step starts from images with the noise of its first step.
         None: all, from noise.
+      canvas: what is made instead of images of the trained size.
+      finish: makes of the last state (B, H, W, C) what is returned.
 
     Raises:
-      UserError: a setting of sampling that does not exist; guidance of a model without labels, or of one that never
-        had to do without them; a range of steps in which none is visited.
+      UserError: a setting of sampling that does not exist; guidance of a model that is told nothing, or of one that
+        never had to do without; a range of steps in which none is visited.
     """
-    check_rows(mesh, system.image_shape[0], "an image")
+    shape = system.image_shape if canvas is None else canvas.shape
+    check_rows(mesh, shape[0], "an image")
     sampler, process = make_sampler(config), system.process
     _check_guidance(system, config.guidance)
     visited = _visited(config.steps, process.num_steps, steps)
     from_noise = steps is None or steps[1] >= process.num_steps
     last_alpha = config.last_alpha if steps is None else "one"
 
-    def run(params: Params, key: Array, indices: Array, labels: Array | None, images: Array | None) -> Array:
+    def run(params: Params, key: Array, indices: Array, told: dict[str, Array], images: Array | None) -> Array:
         if from_noise != (images is None):
             raise UserError("a range of steps below the noisiest starts from images, any other from noise")
-        keys = rng.sample_keys(jax.random.wrap_key_data(key), indices)
-        keys, labels = jax.lax.with_sharding_constraint((keys, labels), batch_sharding(mesh))
-        z = rng.normal_each(rng.stream_each(keys, "initial"), system.image_shape)
+        key = jax.random.wrap_key_data(key)
+        keys, step_key = rng.sample_keys(key, indices), rng.stream(key, "step")
+        keys, told = jax.lax.with_sharding_constraint((keys, told), batch_sharding(mesh))
+        z = rng.normal_each(rng.stream_each(keys, "initial"), shape)
         z, images = jax.lax.with_sharding_constraint((z, images), image_sharding(mesh))
         if not from_noise:
             z = process.q_sample(to_float(images), int(visited[-1]), z)
-        denoiser = _wrapped(system.denoiser(gathered(params, mesh)), system, config)
-        samples = sample(denoiser, process, sampler, visited, z, keys, Cond(label=labels), last_alpha=last_alpha)
-        return to_uint8(samples.final)
+        denoiser = wrapped(system.denoiser(gathered(system.networks(params), mesh)), system, config)
+        cond = make_cond(system, told, z.shape, canvas)
+        samples = sample(denoiser, process, sampler, visited, z, keys, cond, last_alpha=last_alpha, step_key=step_key)
+        return finish(samples.final)
 
     # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
-    run, indices = on_mesh(run, mesh), np.arange(num_batch_shards(mesh), dtype=np.int32)
-    labels = indices * 0 if system.num_classes else None
-    images = None if from_noise else np.zeros((len(indices), *system.image_shape), np.uint8)
-    jax.eval_shape(run, system.shapes, np.asarray(jax.random.key_data(jax.random.key(0))), indices, labels, images)
+    run, size = on_mesh(run, mesh), num_batch_shards(mesh)
+    images = None if from_noise else np.zeros((size, *shape), np.uint8)
+    jax.eval_shape(run, system.shapes, raw_key(0), np.arange(size, dtype=np.int32), nothing_told(system, size), images)
     return jax.jit(run, out_shardings=replicated(mesh))
 
 
@@ -79,7 +99,7 @@ def generate(
     params: Params,
     seed: int,
     num: int,
-    labels: np.ndarray | None,
+    told: Mapping[str, np.ndarray],
     mesh: Mesh,
     *,
     batch_size: int,
@@ -90,19 +110,55 @@ def generate(
 
     Args:
       run: from `make_generate`.
-      labels: [num], or None where the model is unconditional.
+      told: of each image, arrays (num, ...) as `System.told` wants them.
       batch_size: rounded up to a multiple of the mesh's shares; the last batch is filled up and cut back.
       images: (num, H, W, C) uint8 to start from, where `run` visits a range of steps below the noisiest; else None.
     """
     shares = num_batch_shards(mesh)
     batch_size = -(-min(batch_size, num) // shares) * shares
-    key = np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), "sample")))
+    key = raw_key(seed)
     for start in range(first, num, batch_size):
         indices = np.arange(start, start + batch_size, dtype=np.int32)
         rows = np.minimum(indices, num - 1)
-        chosen = None if labels is None else labels[rows].astype(np.int32)
         given = None if images is None else images[rows]
-        yield np.asarray(run(params, key, indices, chosen, given))[: num - start]
+        own = {name: np.asarray(values[rows]) for name, values in told.items()}
+        yield np.asarray(run(params, key, indices, own, given))[: num - start]
+
+
+def raw_key(seed: int) -> np.ndarray:
+    """The raw data of the key of a seed's samples."""
+    return np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), "sample")))
+
+
+def nothing_told(system: System, size: int) -> dict[str, np.ndarray]:
+    """Zeros in the place of what a batch would be told."""
+    return {name: np.zeros((size, *x.shape), x.dtype) for name, x in system.told.items()}
+
+
+def tell(system: System, labels: str, num: int, codes: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What sampling is told of `num` images: labels of a text (see `choose_labels`), and codes gone round.
+
+    Raises:
+      UserError: labels that the model has not, or codes that are missing or of another size.
+    """
+    chosen = choose_labels(labels, num, system.num_classes)
+    told = {} if chosen is None else {"label": chosen}
+    if "code" in system.told:
+        (size,) = system.told["code"].shape
+        if codes is None:
+            raise UserError("this model makes images of semantic codes, and there are none: give it a latent prior")
+        if codes.shape[1] != size:
+            raise UserError(f"the codes have {codes.shape[1]} numbers and this model takes {size}; use its own prior")
+        told["code"] = codes[np.arange(num) % len(codes)].astype(np.float32)
+    return told
+
+
+def make_cond(system: System, told: Mapping[str, Array], shape: tuple[int, ...], canvas: Canvas | None = None) -> Cond:
+    """The condition of images (B, H, W, C) of this shape; for traced code."""
+    if canvas is not None and canvas.position is not None:
+        position = jnp.broadcast_to(canvas.position[None], (shape[0], *canvas.position.shape))
+        told = {**told, "position": position}
+    return system.cond(told, shape)
 
 
 def make_sampler(config: SampleConfig) -> Sampler:
@@ -154,16 +210,16 @@ def _check_guidance(system: System, scale: float) -> None:
         raise UserError(f"guidance is {scale}; expected a number, 1 is none")
     if scale == 1:
         return
-    if not system.num_classes:
+    if not system.dropouts:
         raise UserError(f"guidance {scale:g} needs a class-conditional model; use 1 (none)")
     if not system.has_null:
         raise UserError(
-            f"guidance {scale:g} needs a model that learned to do without labels; use 1 (none), or train with "
-            "config.loss.label_dropout above 0, such as 0.1"
+            f"guidance {scale:g} needs a model that learned to do without what it is told; use 1 (none), or train "
+            f"with {' and '.join(f'config.loss.{name}' for name in system.dropouts)} above 0, such as 0.1"
         )
 
 
-def _wrapped(denoiser: Denoiser, system: System, config: SampleConfig) -> Denoiser:
+def wrapped(denoiser: Denoiser, system: System, config: SampleConfig) -> Denoiser:
     """The denoiser guided and clipped as the config says."""
     threshold = named(config.clip, config.percentile)
     if config.guidance == 1:

@@ -42,6 +42,8 @@ def make_bits(
     Raises:
       UserError: there are no such steps, or there is no variance.
     """
+    if "code" in system.told:
+        raise UserError("the bound is of pixels that a model is told nothing else of; this one needs a code an image")
     process, sampler = system.process, make_sampler(config)
     visited = timesteps(config.steps if steps is None else steps, process.num_steps)
     variance = sampler.variance if isinstance(sampler, Ancestral) else "learned"
@@ -50,11 +52,12 @@ def make_bits(
         keys = rng.sample_keys(jax.random.wrap_key_data(key), indices)
         keys, labels = jax.lax.with_sharding_constraint((keys, labels), batch_sharding(mesh))
         images = jax.lax.with_sharding_constraint(images, image_sharding(mesh))
-        denoiser = system.denoiser(gathered(params, mesh))
+        denoiser = system.denoiser(gathered(system.networks(params), mesh))
         if variance == "learned":
             denoiser = _needing_variance(denoiser)
         denoiser = clipped(denoiser, process, clip)
-        return bits_per_dim(denoiser, process, visited, to_float(images), keys, Cond(label=labels), variance=variance)
+        cond = system.cond({} if labels is None else {"label": labels}, images.shape)
+        return bits_per_dim(denoiser, process, visited, to_float(images), keys, cond, variance=variance)
 
     run, indices = on_mesh(run, mesh), np.arange(num_batch_shards(mesh), dtype=np.int32)
     images = np.zeros((len(indices), *system.image_shape), np.uint8)

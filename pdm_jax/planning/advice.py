@@ -70,14 +70,13 @@ def saved_bytes(config: Config) -> int:
     system = make_system(config)
     (group, loss), *_ = system.losses.items()
 
-    def residuals(params: Params, image: Array, label: Array):
-        keys = rng.sample_keys(jax.random.key(0), jnp.arange(len(image)))
-        batch = {"image": image, "label": label}
+    def residuals(params: Params, batch: dict[str, Array]):
+        keys = rng.sample_keys(jax.random.key(0), jnp.arange(config.data.batch_size))
         return jax.vjp(lambda own: loss(params | {group: own}, batch, keys)[0].mean(), params[group])[1]
 
-    size = config.data.batch_size
-    image = jax.ShapeDtypeStruct((size, *system.image_shape), jnp.uint8)
-    kept = jax.eval_shape(residuals, system.shapes, image, jax.ShapeDtypeStruct((size,), jnp.int32))
+    inputs = system.inputs | ({"code": system.told["code"]} if system.table else {})
+    batch = {name: jax.ShapeDtypeStruct((config.data.batch_size, *x.shape), x.dtype) for name, x in inputs.items()}
+    kept = jax.eval_shape(residuals, system.shapes, batch)
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept))
 
 

@@ -73,8 +73,8 @@ def sample_program(config: Config, mesh: Mesh) -> Program:
     here = functools.partial(jax.ShapeDtypeStruct, sharding=replicated(mesh))
     params = with_shardings(system.shapes, param_shardings(mesh, system.shapes))
     key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    labels = here((batch_size,), jnp.int32) if system.num_classes else None
-    arguments = (params, here(key.shape, key.dtype), here((batch_size,), jnp.int32), labels, None)
+    told = {name: here((batch_size, *x.shape), x.dtype) for name, x in system.told.items()}
+    arguments = (params, here(key.shape, key.dtype), here((batch_size,), jnp.int32), told, None)
     num_steps = len(timesteps(config.sample.steps, system.process.num_steps))
     return Program(make_generate(system, config.sample, mesh), arguments, system.shapes, batch_size, num_steps)
 

@@ -1,21 +1,50 @@
 """Trainable things: a config becomes a `System` of parameters, losses and a denoiser."""
 
+import dataclasses
+
+from pdm_jax import rng
 from pdm_jax.config import Config
+from pdm_jax.denoisers.split import split
 from pdm_jax.errors import UserError
-from pdm_jax.systems import pdm
+from pdm_jax.systems import code_prior, patch_dm, pdm
 from pdm_jax.systems.base import System as System
+from pdm_jax.systems.base import Told as Told
 from pdm_jax.systems.parts import Part as Part
 from pdm_jax.systems.parts import parts_of as parts_of
+from pdm_jax.types import Denoiser, Params
 
-_SYSTEMS = {"pdm": pdm.make_system}
+_SYSTEMS = {"pdm": pdm.make_system, "patch_dm": patch_dm.make_system, "code_prior": code_prior.make_system}
 
 
 def make_system(config: Config) -> System:
     """The system that `config.model.system` names.
+
+    A split model is for sampling: its parameters are `{part: those of the part's system}`, and it has no losses,
+    since each part is trained as the system of its own config.
 
     Raises:
       UserError: the name is unknown, or its settings do not fit together.
     """
     if config.model.system not in _SYSTEMS:
         raise UserError(f"config.model.system is {config.model.system!r}; expected one of {', '.join(_SYSTEMS)}")
-    return _SYSTEMS[config.model.system](config)
+    make, parts = _SYSTEMS[config.model.system], parts_of(config)
+    if len(parts) == 1:
+        return make(parts[0].config)
+    if config.codes.kind != "none":
+        raise UserError(
+            f"config.codes.kind is {config.codes.kind!r} and config.split cuts the model: each part would learn codes "
+            "of its own; use kind 'none', or no split"
+        )
+    systems = {part.name: make(part.config) for part in parts}
+
+    def denoiser(params: Params) -> Denoiser:
+        return split([systems[name].denoiser(params[name]) for name in systems], [part.start for part in parts[:-1]])
+
+    return dataclasses.replace(
+        systems[parts[0].name],
+        init=lambda key: {name: system.init(rng.stream(key, name)) for name, system in systems.items()},
+        shapes={name: system.shapes for name, system in systems.items()},
+        losses={},
+        denoiser=denoiser,
+        has_null=all(system.has_null for system in systems.values()),
+    )

@@ -8,6 +8,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from pdm_jax.config import convert
 from pdm_jax.diffusion import Process
 from pdm_jax.errors import UserError
@@ -15,6 +18,18 @@ from pdm_jax.types import Array, Cond, Denoiser, Params
 
 # (params of all groups, batch, one key a sample) -> loss of each sample [B] and terms to log, each [B].
 Loss = Callable[[Params, Mapping[str, Array], Array], tuple[Array, dict[str, Array]]]
+Told = Mapping[str, Array]  # what sampling is told of each image: label [B], code (B, D), position (B, n + 1, m + 1, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A group of parameters `{"table": (N, D)}` with a row for each record of the data.
+
+    It is never gathered: a step reads the rows of its batch, which losses find as `batch["code"]`.
+    """
+
+    group: str
+    lazy: bool  # only the rows of a batch are updated, each by an Adam that counts its own updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +37,7 @@ class System:
     """A model as pure functions; parameters are `{group: nested dict}`.
 
     Losses are per sample and the trainer averages them over the global batch, so that mesh and accumulation
-    change nothing. Each group is optimised by its own loss.
+    change nothing. Each group is optimised by its own loss; a table by that of the network it serves.
     """
 
     init: Callable[[Array], Params]  # PRNG key -> parameters; jit it
@@ -30,10 +45,27 @@ class System:
     losses: Mapping[str, Loss]  # one a group
     denoiser: Callable[[Params], Denoiser]  # call it while tracing
     null: Callable[[Cond], Cond]  # the condition of an unconditional prediction
-    has_null: bool  # whether training drops labels, so that `null` means something: guidance needs it
+    has_null: bool  # whether training drops what the network is told, so that `null` means something: for guidance
+    dropouts: tuple[str, ...]  # the settings of config.loss that drop it; () where it is told nothing
     process: Process
     image_shape: tuple[int, int, int]  # (H, W, C) of what is sampled
     num_classes: int  # 0 is unconditional
+    inputs: Mapping[str, jax.ShapeDtypeStruct]  # what a step takes of each sample: its image, label, ...
+    told: Mapping[str, jax.ShapeDtypeStruct]  # what sampling must be told of each
+    cond: Callable[[Told, tuple[int, ...]], Cond]  # of what is told and the shape (B, H, W, C) of the images
+    # (params, {"image": uint8, "index"}) -> codes (B, D) of images of the data; None: the model has none
+    codes: Callable[[Params, Mapping[str, Array]], Array] | None = None
+    table: Table | None = None
+
+    def networks(self, params: Params) -> Params:
+        """The parameters without the table: what the denoiser needs."""
+        return {group: tree for group, tree in params.items() if self.table is None or group != self.table.group}
+
+
+def inputs_of(shape: tuple[int, int, int], num_classes: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """An image and, where there are classes, its label."""
+    inputs = {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
+    return inputs | ({"label": jax.ShapeDtypeStruct((), jnp.int32)} if num_classes else {})
 
 
 def check_arguments(cls: type, arguments: Mapping[str, Any], given: set[str], path: str) -> dict[str, Any]:

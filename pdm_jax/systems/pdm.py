@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 
 from pdm_jax import rng
 from pdm_jax.config import Config, LossConfig, ModelConfig
 from pdm_jax.denoisers.bind import bind
 from pdm_jax.denoisers.patched import check_divisible, patched
-from pdm_jax.denoisers.split import split
 from pdm_jax.diffusion import Process, from_adm, from_pdm, make_process, mse_loss, sqrt_snr_loss, vlb_loss
 from pdm_jax.errors import UserError
 from pdm_jax.networks import ADMUNet, PDMUNet, ViT, define
 from pdm_jax.networks.functional import Definition
 from pdm_jax.networks.pdm_unet import check_grid
 from pdm_jax.ops.images import to_float
-from pdm_jax.systems.base import Loss, System, check_arguments
-from pdm_jax.systems.parts import parts_of
+from pdm_jax.systems.base import Loss, System, check_arguments, inputs_of
 from pdm_jax.types import Array, Cond, Denoiser, Params, Step
 
 _GROUP = "network"
@@ -29,36 +28,13 @@ _BACKBONES = {"pdm_unet": (PDMUNet, from_pdm), "adm_unet": (ADMUNet, from_adm), 
 
 
 def make_system(config: Config) -> System:
-    """The system of a config; raises `UserError` where sizes do not fit.
-
-    A split model is for sampling: its parameters are `{part: those of the part's system}`, and it has no losses,
-    since each part is trained as the system of its own config.
-    """
-    parts = parts_of(config)
-    if len(parts) == 1:
-        return _make_single(parts[0].config)
-    systems = {part.name: _make_single(part.config) for part in parts}
-
-    def denoiser(params: Params) -> Denoiser:
-        return split([systems[name].denoiser(params[name]) for name in systems], [part.start for part in parts[:-1]])
-
-    return dataclasses.replace(
-        systems[parts[0].name],
-        init=lambda key: {name: system.init(rng.stream(key, name)) for name, system in systems.items()},
-        shapes={name: system.shapes for name, system in systems.items()},
-        losses={},
-        denoiser=denoiser,
-        has_null=all(system.has_null for system in systems.values()),
-    )
-
-
-def _make_single(config: Config) -> System:
-    model, size = config.model, config.data.image_size
+    """The system of a config without a split; raises `UserError` where sizes do not fit."""
+    model, shape = config.model, (*config.data.size, config.data.channels)
     process = make_process(config.diffusion)
     definition = make_network(model, config.data.channels)
-    check_divisible((size, size), model.patch_size)
+    check_divisible(shape[:2], model.patch_size)
     if "channel_mult" in model.network:
-        check_grid((size // model.patch_size,) * 2, len(model.network["channel_mult"]))
+        check_grid(tuple(side // model.patch_size for side in shape[:2]), len(model.network["channel_mult"]))
     _check_loss(config.loss, model, process.num_steps)
     _, variance = _BACKBONES[model.backbone]
 
@@ -76,9 +52,13 @@ def _make_single(config: Config) -> System:
         denoiser=denoiser,
         null=null,
         has_null=config.loss.label_dropout > 0,
+        dropouts=("label_dropout",) if model.num_classes else (),
         process=process,
-        image_shape=(size, size, config.data.channels),
+        image_shape=shape,
         num_classes=model.num_classes,
+        inputs=inputs_of(shape, model.num_classes),
+        told={"label": jax.ShapeDtypeStruct((), jnp.int32)} if model.num_classes else {},
+        cond=lambda told, shape: Cond(label=told.get("label")),
     )
 
 

@@ -17,6 +17,7 @@ from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import Part, System, make_system, parts_of
+from pdm_jax.training.codes import check_table, with_first_codes, with_table_size
 from pdm_jax.training.guard import guarded
 from pdm_jax.training.heartbeat import Heartbeat
 from pdm_jax.training.interrupt import StopSignal
@@ -66,6 +67,7 @@ def train(
     Raises:
       UserError: the config does not fit itself, the data or the workdir; a write failed; the loss is not finite.
     """
+    config = with_table_size(config, dataset)
     parts, workdir = parts_of(config), open_workdir(workdir)
     chosen = [each for each in parts if part in (None, each.name)]
     if not chosen:
@@ -80,7 +82,7 @@ def train(
     step = 0
     with stop or StopSignal() as stop:
         for each in chosen:
-            weights = _first_weights(each, parts, config, workdir, init_from)
+            weights = _first_weights(each, parts, config, workdir, init_from, dataset)
             system = systems[each.name]
             step = _train_part(each, system, config, workdir, dataset, stop, weights, force_config, profile)
             if step < each.config.train.num_steps:
@@ -89,14 +91,14 @@ def train(
 
 
 def _first_weights(
-    part: Part, parts: Sequence[Part], config: Config, workdir: Path, init_from: str | None
+    part: Part, parts: Sequence[Part], config: Config, workdir: Path, init_from: str | None, dataset: Dataset
 ) -> Callable[[Params], Params]:
     """What a part that begins makes of its initial weights: another run's, those of the part before, or themselves."""
     number = parts.index(part)
 
     def weights(initial: Params) -> Params:
         if number == 0:
-            return initial if init_from is None else load_weights(init_from, initial)
+            return with_first_codes(config, dataset, initial) if init_from is None else load_weights(init_from, initial)
         before = parts[number - 1]
         if not config.split.warm_start:
             return initial
@@ -244,6 +246,7 @@ def _check_layout(workdir: Path, parts: Sequence[Part]) -> None:
 
 
 def _check_data(config: Config, system: System, dataset: Any) -> None:
+    check_table(config, dataset)
     if dataset.batch_size != config.data.batch_size:
         raise UserError(
             f"config.data.batch_size is {config.data.batch_size}, but {dataset.name} gives {dataset.batch_size} images"

@@ -18,9 +18,9 @@ from pdm_jax.config import Config
 from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import batch_sharding, gathered, host_share, on_mesh, replicated
-from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
+from pdm_jax.pipelines.generate import generate, make_generate, tell
 from pdm_jax.systems import Part, System
-from pdm_jax.training.step import put
+from pdm_jax.training.step import put, with_codes
 from pdm_jax.types import Array, Params
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) 
     def losses(params: Params, batch: dict[str, Array], indices: Array) -> Array:
         keys = rng.sample_keys(rng.stream(jax.random.key(config.seed), "measure"), indices)
         keys = jax.lax.with_sharding_constraint(keys, batch_sharding(mesh))
-        whole = gathered(params, mesh)
+        batch = with_codes(system, params, batch, mesh)
+        whole = gathered(system.networks(params), mesh)
         return sum(loss(whole, batch, keys)[0].mean() for loss in system.losses.values())
 
     losses = jax.jit(on_mesh(losses, mesh), out_shardings=replicated(mesh))
@@ -97,7 +98,9 @@ def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, w
     from pdm_jax.evaluation.summary import Wanted, summarize
 
     num, processes = config.eval.fixed_num, jax.process_count()
-    labels, run = choose_labels("cycle", num, system.num_classes), make_generate(system, config.sample, mesh)
+    if system.codes is not None:
+        raise UserError("config.eval.metric 'fid' makes images without codes, which this model needs; use 'loss'")
+    told, run = tell(system, "cycle", num), make_generate(system, config.sample, mesh)
 
     def statistics(extractor: Extractor, batches: Iterator[dict[str, np.ndarray]], total: int) -> Statistics:
         output = next(iter(extractor.network.outputs))
@@ -113,7 +116,7 @@ def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, w
     def measure(params: Params) -> float:
         extractor, distance = judge()
         size = extractor.batch_size
-        images = np.concatenate(list(generate(run, params, config.seed, num, labels, mesh, batch_size=size)))
+        images = np.concatenate(list(generate(run, params, config.seed, num, told, mesh, batch_size=size)))
         mine = np.arange(num)[jax.process_index() :: processes]
         parts = (mine[i : i + size] for i in range(0, len(mine), size))
         return distance(statistics(extractor, ({"image": images[part], "index": part} for part in parts), num))

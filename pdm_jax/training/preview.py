@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from pdm_jax.data import Dataset
 from pdm_jax.ops.images import grid
+from pdm_jax.parallel import replicated
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
 from pdm_jax.systems import Part, System
 from pdm_jax.types import Params
@@ -21,24 +22,29 @@ def make_preview(part: Part, system: System, mesh: Mesh, dataset: Dataset) -> Pr
     """The preview of a part; compiled when it is first called.
 
     The noisiest part samples from noise as far as its steps go and shows the x0 it predicts there. Another part
-    denoises images of the data, noised to where its steps begin.
+    denoises images of the data, noised to where its steps begin. Codes are those of the data's first images.
     """
     config, num = part.config, part.config.train.grid_size
     whole = part.start == 0 and part.stop == system.process.num_steps
     run = make_generate(system, config.sample, mesh, steps=None if whole else (part.start, part.stop))
     is_noisiest = part.stop == system.process.num_steps
     labels = choose_labels("cycle", num, system.num_classes)
+    encode = None if system.codes is None else jax.jit(system.codes, out_shardings=replicated(mesh))
 
     def preview(params: Params) -> np.ndarray:
-        images, shown = (None, labels) if is_noisiest else _first_images(dataset, num, system.num_classes)
-        batches = generate(run, params, config.seed, num, shown, mesh, batch_size=num, images=images)
-        return grid(np.concatenate(list(batches)), shown)
+        batch = {} if is_noisiest and encode is None else _first_images(dataset, num)
+        images, shown = (None, labels) if is_noisiest else (batch["image"], batch.get("label"))
+        told = {} if not system.num_classes else {"label": shown}
+        if encode is not None:
+            told["code"] = np.asarray(encode(params, {"image": batch["image"], "index": batch["index"]}))
+        batches = generate(run, params, config.seed, num, told, mesh, batch_size=num, images=images)
+        return grid(np.concatenate(list(batches)), labels if is_noisiest else told.get("label"))
 
     return preview
 
 
-def _first_images(dataset: Dataset, num: int, num_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The first images of the data's order, gone round if they are too few, and their labels; the same on all hosts."""
+def _first_images(dataset: Dataset, num: int) -> dict[str, np.ndarray]:
+    """The first records of the data's order, gone round if they are too few; the same on all hosts."""
     from jax.experimental import multihost_utils
 
     stream = dataset.stream(0)
@@ -47,6 +53,5 @@ def _first_images(dataset: Dataset, num: int, num_classes: int) -> tuple[np.ndar
     finally:
         stream.close()
     rows = np.arange(num) % len(batch["image"])
-    images = batch["image"][rows]
-    labels = batch["label"][rows] if num_classes else None
-    return multihost_utils.broadcast_one_to_all((images, labels)) if jax.process_count() > 1 else (images, labels)
+    batch = {name: values[rows] for name, values in batch.items()} | {"index": batch["index"][rows].astype(np.int32)}
+    return multihost_utils.broadcast_one_to_all(batch) if jax.process_count() > 1 else batch

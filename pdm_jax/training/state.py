@@ -15,6 +15,7 @@ from pdm_jax.config import EmaConfig
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import param_shardings, with_shardings
 from pdm_jax.systems import System
+from pdm_jax.training.table import init_table
 from pdm_jax.types import Array, Params
 
 
@@ -51,7 +52,10 @@ def plan_state(system: System, optimizer: optax.GradientTransformation, ema: Ema
     def init(key: Array) -> TrainState:
         params = system.init(rng.stream(key, "init"))
         average = jax.tree.map(jnp.copy, params) if ema.place == "device" else {}
-        opt_state = {group: optimizer.init(tree) for group, tree in params.items()}
+        opt_state = {group: optimizer.init(tree) for group, tree in system.networks(params).items()}
+        if system.table is not None:
+            name = system.table.group
+            opt_state[name] = init_table(system.table, optimizer, params[name])
         return TrainState(jnp.int32(0), params, opt_state, average, jax.random.key_data(key))
 
     shapes = jax.eval_shape(init, jax.random.key(0))

@@ -30,6 +30,7 @@ from pdm_jax.parallel import (
 from pdm_jax.systems import System
 from pdm_jax.systems.base import Loss
 from pdm_jax.training.state import StatePlan, TrainState
+from pdm_jax.training.table import read_rows, summed, update_table
 from pdm_jax.types import Array, Params
 
 Batch = Mapping[str, Array]
@@ -48,19 +49,31 @@ def make_train_step(
       UserError: the mesh does not divide the batch or the rows of its images.
     """
     _check_batch(config, mesh)
-    check_rows(mesh, system.image_shape[0] // config.model.patch_size, "the grid of patches")
+    if "image" in system.inputs:
+        check_rows(mesh, system.image_shape[0] // config.model.patch_size, "the grid of patches")
     num_micro = config.optimizer.accumulation
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(rng.stream(jax.random.wrap_key_data(state.rng), "loss"), state.step)
-        keys = rng.sample_keys(key, jnp.arange(batch["image"].shape[0]))
+        keys = rng.sample_keys(key, jnp.arange(_size(batch)))
         params, opt_state, metrics = {}, {}, {}
         for group, loss in system.losses.items():
-            value_and_grads = _accumulated(loss, state.params, group, num_micro, mesh)
-            grads, terms = value_and_grads(batch, keys)
+            value_and_grads = _accumulated(system, loss, state.params, group, num_micro, mesh)
+            grads, row_grads, terms = value_and_grads(batch, keys)
+            rows = None
+            if system.table is not None:
+                num_rows = len(state.params[system.table.group]["table"])
+                rows = summed(batch["index"], row_grads, num_rows, mesh)
+            norm = optax.tree.norm((grads, rows.values if rows else None))
+            if rows is not None:
+                grads, values = _clipped((grads, rows.values), norm, config.optimizer.clip_norm)
+                name, rows = system.table.group, dataclasses.replace(rows, values=values)
+                params[name], opt_state[name] = update_table(
+                    system.table, optimizer, config.optimizer, rows, state.opt_state[name], state.params[name]
+                )
             updates, opt_state[group] = optimizer.update(grads, state.opt_state[group], state.params[group])
             params[group] = optax.apply_updates(state.params[group], updates)
-            terms |= {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
+            terms |= {"grad_norm": norm, "update_norm": optax.tree.norm(updates)}
             terms["param_norm"] = optax.tree.norm(params[group])
             metrics |= terms if len(system.losses) == 1 else {f"{group}/{name}": x for name, x in terms.items()}
         ema = update_ema(state.ema, params, state.step, config.ema.decay, config.ema.every) if state.ema else {}
@@ -76,16 +89,21 @@ def make_train_step(
 
 def batch_shapes(system: System, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """What a step takes besides the state: shapes and places of a global batch."""
-    shapes = {"image": jax.ShapeDtypeStruct((batch_size, *system.image_shape), jnp.uint8)}
-    if system.num_classes:
-        shapes["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+    shapes = {name: jax.ShapeDtypeStruct((batch_size, *x.shape), x.dtype) for name, x in system.inputs.items()}
     return with_shardings(shapes, batch_shardings(mesh, shapes))
 
 
 def put(batch: Mapping[str, np.ndarray], system: System, mesh: Mesh) -> dict[str, jax.Array]:
     """This host's part of a batch onto its devices, as part of the global batch; only what the system uses."""
-    wanted, share = batch_shapes(system, len(batch["image"]), mesh), host_share(mesh)
-    return {name: place(batch[name], shape.sharding, share) for name, shape in wanted.items()}
+    wanted, share = batch_shapes(system, _size(batch), mesh), host_share(mesh)
+    return {name: place(batch[name].astype(x.dtype, copy=False), x.sharding, share) for name, x in wanted.items()}
+
+
+def with_codes(system: System, params: Params, batch: Batch, mesh: Mesh) -> Batch:
+    """The batch as losses read it: with its rows of the table of codes, if the system has one."""
+    if system.table is None:
+        return batch
+    return {**batch, "code": read_rows(params[system.table.group]["table"], batch["index"], mesh)}
 
 
 def update_ema(ema: Params, params: Params, step: Array, decay: float, every: int) -> Params:
@@ -94,35 +112,60 @@ def update_ema(ema: Params, params: Params, step: Array, decay: float, every: in
     return jax.tree.map(lambda average, p: average + weight * (p - average), ema, params)
 
 
-def _accumulated(loss: Loss, params: Params, group: str, num_micro: int, mesh: Mesh) -> Callable[[Batch, Array], Any]:
-    """A function of batch and keys to the gradients for one group and the mean terms."""
+def _accumulated(
+    system: System, loss: Loss, params: Params, group: str, num_micro: int, mesh: Mesh
+) -> Callable[[Batch, Array], tuple[Params, Array | None, Metrics]]:
+    """A function of batch and keys to the gradients for one group, those of the batch's rows, and the mean terms."""
+    others = system.networks(params)
 
-    def mean_loss(own: Params, batch: Batch, keys: Array) -> tuple[Array, Metrics]:
-        values, terms = loss(gathered(params | {group: own}, mesh), batch, keys)
+    def mean_loss(own: Params, code: Array | None, batch: Batch, keys: Array) -> tuple[Array, Metrics]:
+        batch = batch if code is None else {**batch, "code": code}
+        values, terms = loss(gathered(others | {group: own}, mesh), batch, keys)
         means = {"loss": values, **terms}
         return values.mean(), {name: x.mean() for name, x in means.items()}
 
-    gradient = jax.grad(mean_loss, has_aux=True)
-    if num_micro == 1:
-        return lambda batch, keys: gradient(params[group], batch, keys)
+    def gradient(batch: Batch, keys: Array) -> tuple[Params, Array | None, Metrics]:
+        own = {name: x for name, x in batch.items() if name != "code"} if system.table else batch
+        code = batch["code"] if system.table else None
+        (grads, code_grads), terms = jax.grad(mean_loss, argnums=(0, 1), has_aux=True)(params[group], code, own, keys)
+        return grads, code_grads, terms
 
     def micro(x: Array) -> Array:
         # Sample i goes to micro-batch i % num_micro: each device splits its own samples, none move.
         return x.reshape(-1, num_micro, *x.shape[1:]).swapaxes(0, 1)
 
-    def accumulate(batch: Batch, keys: Array) -> tuple[Params, Metrics]:
+    def accumulate(batch: Batch, keys: Array) -> tuple[Params, Array | None, Metrics]:
+        batch = with_codes(system, params, batch, mesh)
+        if num_micro == 1:
+            return gradient(batch, keys)
+
         def body(total, part):
-            return jax.tree.map(jnp.add, total, gradient(params[group], *part)), None
+            grads, code_grads, terms = gradient(*part)
+            return jax.tree.map(jnp.add, total, (grads, terms)), code_grads
 
         parts, keys = jax.tree.map(micro, batch), micro(keys)
         parts = jax.lax.with_sharding_constraint(parts, batch_shardings(mesh, parts, leading=1))
         keys = jax.lax.with_sharding_constraint(keys, batch_sharding(mesh, leading=1))
-        shapes = jax.eval_shape(gradient, params[group], *jax.tree.map(lambda x: x[0], (parts, keys)))
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        total, _ = jax.lax.scan(body, zeros, (parts, keys))
-        return jax.tree.map(lambda x: x / num_micro, total)
+        grads, _, terms = jax.eval_shape(gradient, *jax.tree.map(lambda x: x[0], (parts, keys)))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, terms))
+        total, code_grads = jax.lax.scan(body, zeros, (parts, keys))
+        code_grads = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, x.shape[-1]), code_grads)
+        (grads, terms), code_grads = jax.tree.map(lambda x: x / num_micro, (total, code_grads))
+        return grads, code_grads, terms
 
     return accumulate
+
+
+def _clipped(grads: Params, norm: Array, limit: float | None) -> Params:
+    """Gradients of everything that is trained together, with at most this norm."""
+    if limit is None:
+        return grads
+    factor = limit / jnp.maximum(norm, limit)
+    return jax.tree.map(lambda x: x * factor, grads)
+
+
+def _size(batch: Mapping[str, Any]) -> int:
+    return len(next(iter(batch.values())))
 
 
 def _check_batch(config: Config, mesh: Mesh) -> None:
