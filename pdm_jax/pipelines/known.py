@@ -18,8 +18,8 @@ def keep_known(process: Process, image: Array, weights: Array, keys: Array) -> S
     a mean of two noisy states would not have.
 
     Args:
-      image: (B, H, W, C) in [-1, 1].
-      weights: (H, W, 1) in [0, 1]: 0 is never known, 1 always (`ops.masks.known_weights`).
+      image: (B or 1, H, W, C) in [-1, 1].
+      weights: (B or 1, H, W, 1) in [0, 1]: 0 is never known, 1 always (`ops.masks.known_weights`).
       keys: [B], one a sample; the noise is fresh at each step.
     """
     stream = rng.stream_each(keys, "known")
@@ -27,12 +27,12 @@ def keep_known(process: Process, image: Array, weights: Array, keys: Array) -> S
     def replace(z: Array, step: Step) -> Array:
         eps = rng.normal_each(rng.fold_each(stream, step.index), z.shape[1:])
         progress = 1 - (step.t + 1).astype(jnp.float32) / process.num_steps  # in [0, 1)
-        return jnp.where((weights > progress)[None], process.q_sample(image, step.t, eps), z)
+        return jnp.where(weights > progress, process.q_sample(image, step.t, eps), z)
 
     return replace
 
 
 def compose(image: Array, made: Array, weights: Array) -> Array:
-    """Mixes two uint8 images (B, H, W, C) by weights (H, W, 1) of the first; 1 and 0 keep one of them exactly."""
+    """Mixes two uint8 images (B, H, W, C) by weights (B or 1, H, W, 1) of the first; 1 and 0 keep one of them exactly."""
     mixed = weights * image.astype(jnp.float32) + (1 - weights) * made.astype(jnp.float32)
     return jnp.round(mixed).astype(jnp.uint8)

@@ -14,7 +14,7 @@ from tests.pipelines.formulas import PROCESS
 SHAPE = (3, 16, 16, 1)
 KEYS = jax.random.split(jax.random.key(0), 3)
 IMAGE = jnp.full(SHAPE, 0.5)
-LEFT = np.broadcast_to(np.arange(16) < 8, (16, 16))[..., None].astype(np.float32)  # known
+LEFT = np.broadcast_to(np.arange(16) < 8, (1, 16, 16))[..., None].astype(np.float32)  # known
 
 
 def kept(weights, t, index=0, keys=KEYS):
@@ -41,7 +41,7 @@ def test_noise_is_fresh_at_each_step_and_in_each_sample_and_of_no_batch():
 
 @pytest.mark.parametrize("t, last_free", [(999, 0), (500, 7), (100, 13), (0, 14)])
 def test_a_feather_sets_pixels_free_by_and_by(t, last_free):
-    weights = np.broadcast_to(np.linspace(0, 1, 16), (16, 16))[..., None].astype(np.float32)
+    weights = np.broadcast_to(np.linspace(0, 1, 16), (1, 16, 16))[..., None].astype(np.float32)
     free = (kept(weights, t) == 9).all((0, 1, 3))
     np.testing.assert_array_equal(free, np.arange(16) <= last_free)
 
@@ -63,7 +63,7 @@ def test_what_a_denoiser_sees_of_it(num_jumps):
 def test_known_bytes_are_kept_exactly():
     image = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     made = 255 - image
-    np.testing.assert_array_equal(compose(image, made, np.ones((16, 16, 1), np.float32)), image)
-    np.testing.assert_array_equal(compose(image, made, np.zeros((16, 16, 1), np.float32)), made)
-    half = compose(image, made, np.full((16, 16, 1), 0.5, np.float32))
+    np.testing.assert_array_equal(compose(image, made, np.ones((1, 16, 16, 1), np.float32)), image)
+    np.testing.assert_array_equal(compose(image, made, np.zeros((1, 16, 16, 1), np.float32)), made)
+    half = compose(image, made, np.full((1, 16, 16, 1), 0.5, np.float32))
     assert np.abs(np.asarray(half).astype(int) - 127.5).max() == 0.5

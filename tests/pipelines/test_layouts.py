@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pdm_jax.errors import UserError
 from pdm_jax.ops import positions
-from pdm_jax.pipelines.canvas import around, enlarged_noise, extended, surrounded_noise, upscaled, whole
+from pdm_jax.pipelines.layouts import around, enlarged_noise, extended, surrounded_noise, upscaled, whole
 
 KEYS = jax.random.split(jax.random.key(1), 2)
 NOISE = jax.random.normal(jax.random.key(0), (2, 32, 16, 3))
@@ -42,37 +42,37 @@ def test_more_patches_inside_and_outside():
     assert inside.size == (64, 32) and outside.size == (40, 32)
     np.testing.assert_array_equal(inside.position, positions.interpolated(4, 2, 2))
     np.testing.assert_array_equal(outside.position, positions.extended(4, 2, 1, 0, 2, 0))
-    for canvas in (inside, outside):
-        assert canvas.start(NOISE, KEYS).shape == (2, *canvas.size, 3)
-        assert canvas.cut(np.zeros((2, *canvas.size, 3))).shape == (2, *canvas.size, 3)
+    for layout in (inside, outside):
+        assert layout.start(NOISE, KEYS).shape == (2, *layout.size, 3)
+        assert layout.cut(np.zeros((2, *layout.size, 3))).shape == (2, *layout.size, 3)
 
 
 def test_a_picture_of_the_trained_size_with_whole_margins_is_an_extension():
-    canvas, wanted = around(TRAINED, 8, TRAINED, (8, 16, 0, 24)), extended(TRAINED, 8, (1, 2, 0, 3))
-    assert canvas.size == wanted.size and canvas.window == (slice(0, 56), slice(0, 40))
-    np.testing.assert_array_equal(canvas.position, wanted.position)
+    layout, wanted = around(TRAINED, 8, TRAINED, (8, 16, 0, 24)), extended(TRAINED, 8, (1, 2, 0, 3))
+    assert layout.size == wanted.size and layout.window == (slice(0, 56), slice(0, 40))
+    np.testing.assert_array_equal(layout.position, wanted.position)
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.tuples(*[st.integers(0, 9)] * 4))
 def test_a_picture_of_any_size_begins_at_a_patch_of_its_own(height, width, margins):
-    canvas, (top, bottom, left, right) = around(TRAINED, 8, (height, width), margins), margins
-    assert all(side % 8 == 0 for side in canvas.size)
-    assert canvas.position.shape == (canvas.size[0] // 8 + 1, canvas.size[1] // 8 + 1, 3)
+    layout, (top, bottom, left, right) = around(TRAINED, 8, (height, width), margins), margins
+    assert all(side % 8 == 0 for side in layout.size)
+    assert layout.position.shape == (layout.size[0] // 8 + 1, layout.size[1] // 8 + 1, 3)
     result = np.random.default_rng(0).integers(1, 9, (height + top + bottom, width + left + right, 3))
-    placed = canvas.place(result)
-    np.testing.assert_array_equal(canvas.cut(placed[None])[0], result)
-    row, column = (side.start + margin for side, margin in zip(canvas.window, (top, left), strict=True))
+    placed = layout.place(result)
+    np.testing.assert_array_equal(layout.cut(placed[None])[0], result)
+    row, column = (side.start + margin for side, margin in zip(layout.window, (top, left), strict=True))
     assert row % 8 == column % 8 == 0
-    known = canvas.position[..., 2] == 1
-    np.testing.assert_array_equal(canvas.position[row // 8, column // 8], [0, 0, 1])  # the trained corner
-    np.testing.assert_array_equal(canvas.position[known][-1], [4, 2, 1])
+    known = layout.position[..., 2] == 1
+    np.testing.assert_array_equal(layout.position[row // 8, column // 8], [0, 0, 1])  # the trained corner
+    np.testing.assert_array_equal(layout.position[known][-1], [4, 2, 1])
     assert known.sum() == (-(-height // 8) + 1) * (-(-width // 8) + 1)
 
 
 def test_a_network_that_sees_whole_images_has_one_canvas():
-    canvas = whole(TRAINED, (20, 10), (2, 3, 6, 0))
-    assert canvas.size == TRAINED and canvas.position is None
-    assert canvas.cut(np.zeros((1, 32, 16, 3))).shape == (1, 25, 16, 3)
-    np.testing.assert_array_equal(canvas.start(NOISE, KEYS), NOISE)
+    layout = whole(TRAINED, (20, 10), (2, 3, 6, 0))
+    assert layout.size == TRAINED and layout.position is None
+    assert layout.cut(np.zeros((1, 32, 16, 3))).shape == (1, 25, 16, 3)
+    np.testing.assert_array_equal(layout.start(NOISE, KEYS), NOISE)
     with pytest.raises(UserError, match=r"would have 33x16 pixels and this model makes 32x16 .* patch_dm"):
         whole(TRAINED, (32, 16), (0, 1, 0, 0))

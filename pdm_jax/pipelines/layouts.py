@@ -9,6 +9,7 @@ import numpy as np
 from einops import rearrange, reduce
 
 from pdm_jax import rng
+from pdm_jax.config import Config
 from pdm_jax.errors import UserError
 from pdm_jax.ops import positions
 from pdm_jax.types import Array
@@ -17,7 +18,7 @@ Margins = tuple[int, int, int, int]  # top, bottom, left, right
 
 
 @dataclasses.dataclass(frozen=True)
-class Canvas:
+class Layout:
     """What an image is made on, and the window of it that was asked for."""
 
     size: tuple[int, int]  # (H, W) pixels
@@ -36,10 +37,10 @@ class Canvas:
         return images[:, *self.window]
 
 
-def upscaled(trained: tuple[int, int], patch_size: int, factor: int) -> Canvas:
+def upscaled(trained: tuple[int, int], patch_size: int, factor: int) -> Layout:
     """`factor` times the trained size (height, width), with as many more patches between the trained positions."""
     rows, columns = (side // patch_size for side in trained)
-    return Canvas(
+    return Layout(
         size=(factor * trained[0], factor * trained[1]),
         position=positions.interpolated(rows, columns, factor),
         window=(slice(None), slice(None)),
@@ -47,11 +48,11 @@ def upscaled(trained: tuple[int, int], patch_size: int, factor: int) -> Canvas:
     )
 
 
-def extended(trained: tuple[int, int], patch_size: int, margins: Margins) -> Canvas:
+def extended(trained: tuple[int, int], patch_size: int, margins: Margins) -> Layout:
     """The trained canvas with margins, in patches, that have no position."""
     top, bottom, left, right = margins
     pixels = tuple(patch_size * margin for margin in margins)
-    return Canvas(
+    return Layout(
         size=(trained[0] + pixels[0] + pixels[1], trained[1] + pixels[2] + pixels[3]),
         position=positions.extended(*(side // patch_size for side in trained), top, bottom, left, right),
         window=(slice(None), slice(None)),
@@ -59,7 +60,7 @@ def extended(trained: tuple[int, int], patch_size: int, margins: Margins) -> Can
     )
 
 
-def around(trained: tuple[int, int], patch_size: int, picture: tuple[int, int], margins: Margins) -> Canvas:
+def around(trained: tuple[int, int], patch_size: int, picture: tuple[int, int], margins: Margins) -> Layout:
     """Whole patches around a picture of any size with margins of any width, both in pixels.
 
     The trained positions are spread over the picture's own patches, the first of which begins where it does; those
@@ -71,7 +72,7 @@ def around(trained: tuple[int, int], patch_size: int, picture: tuple[int, int], 
     size = (patch_size * sum(rows), patch_size * sum(columns))
     position = positions.stretched(*(side // patch_size for side in trained), (rows[1], columns[1]))
     corner = (patch_size * rows[0] - top, patch_size * columns[0] - left)
-    return Canvas(
+    return Layout(
         size=size,
         position=positions.surrounded(position, rows[0], rows[2], columns[0], columns[2]),
         window=_window(corner, picture, margins),
@@ -79,7 +80,7 @@ def around(trained: tuple[int, int], patch_size: int, picture: tuple[int, int], 
     )
 
 
-def whole(trained: tuple[int, int], picture: tuple[int, int], margins: Margins) -> Canvas:
+def whole(trained: tuple[int, int], picture: tuple[int, int], margins: Margins) -> Layout:
     """The trained canvas of a network that sees whole images, with a picture and its margins in the upper left corner.
 
     Raises:
@@ -92,7 +93,16 @@ def whole(trained: tuple[int, int], picture: tuple[int, int], margins: Margins) 
             f"{trained[0]}x{trained[1]} (height x width); make the picture smaller, or use a model of patch_dm, "
             "which makes any size"
         )
-    return Canvas(size=trained, position=None, window=window, start=lambda noise, keys: noise)
+    return Layout(size=trained, position=None, window=window, start=lambda noise, keys: noise)
+
+
+def check_margins(config: Config) -> None:
+    """Raises a `UserError` where a patch_dm model never had to do without positions, as patches of margins have to."""
+    if config.model.backbone == "patch_unet" and not config.loss.position_dropout:
+        raise UserError(
+            "margins have no position and this model never had to do without; train with "
+            "config.loss.position_dropout above 0, such as 0.5"
+        )
 
 
 def enlarged_noise(noise: Array, factor: int, keys: Array) -> Array:

@@ -1,0 +1,83 @@
+"""Images on a canvas of another size, and pictures of which a part is known (Patch-DM, section 5.4)."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from pdm_jax import rng
+from pdm_jax.config import SampleConfig
+from pdm_jax.diffusion import sample, timesteps
+from pdm_jax.diffusion.resampling import resampled
+from pdm_jax.ops.images import to_float, to_uint8
+from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, on_mesh, replicated
+from pdm_jax.pipelines.generate import Generate, make_sampler, wrapped
+from pdm_jax.pipelines.known import compose, keep_known
+from pdm_jax.pipelines.layouts import Layout
+from pdm_jax.systems import System, Told
+from pdm_jax.types import Array, Params
+
+
+class Known(NamedTuple):
+    """A picture on a canvas, and how far each of its pixels is kept."""
+
+    image: np.ndarray  # (H, W, C) uint8
+    weights: np.ndarray  # (H, W, 1) float32 in [0, 1], from `ops.masks.known_weights`
+
+
+def make_edit(
+    system: System,
+    config: SampleConfig,
+    mesh: Mesh,
+    layout: Layout,
+    *,
+    known: Known | None = None,
+    jump_length: int = 1,
+    num_jumps: int = 0,
+) -> Generate:
+    """The sampling loop on a canvas as one jitted function, for `generate`; images are of the canvas's size.
+
+    On the trained canvas with nothing known it makes what `make_generate` makes.
+
+    Args:
+      config: how to sample.
+      layout: of the canvas.
+      known: is kept, to the byte where its weights are 1.
+      jump_length, num_jumps: resampling jumps (`diffusion.resampling`), which join what is made to what is known.
+
+    Raises:
+      UserError: the canvas's rows cannot be shared over `space`, or settings are out of range.
+    """
+    check_rows(mesh, layout.size[0], "the canvas")
+    process = system.process
+    sampler = resampled(make_sampler(config), jump_length, num_jumps)
+    visited = timesteps(config.steps, process.num_steps)
+
+    def run(known: Known | None, params: Params, key: Array, indices: Array, told: Told, images: None) -> Array:
+        key = jax.random.wrap_key_data(key)
+        keys, step_key = rng.sample_keys(key, indices), rng.stream(key, "step")
+        keys, told = jax.lax.with_sharding_constraint((keys, dict(told)), batch_sharding(mesh))
+        noise = rng.normal_each(rng.stream_each(keys, "initial"), system.image_shape)
+        z = jax.lax.with_sharding_constraint(layout.start(noise, keys), image_sharding(mesh))
+        if layout.position is not None:
+            told["position"] = jnp.broadcast_to(layout.position[None], (len(z), *layout.position.shape))
+        denoiser = wrapped(system.denoiser(gathered(system.networks(params), mesh)), system, config)
+        keep = None
+        if known is not None:
+            known = Known(*jax.tree.map(lambda x: x[None], known))
+            keep = keep_known(process, to_float(known.image), known.weights, keys)
+        samples = sample(
+            *(denoiser, process, sampler, visited, z, keys, system.cond(told, z.shape)),
+            last_alpha=config.last_alpha,
+            step_key=step_key,
+            before_step=keep,
+        )
+        made = to_uint8(samples.final)
+        return made if known is None else compose(known.image, made, known.weights)
+
+    return functools.partial(jax.jit(on_mesh(run, mesh), out_shardings=replicated(mesh)), known)
