@@ -62,11 +62,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from pdm_jax.cli import data, evaluate, info, plan, sample, sweep, train, weights
+    from pdm_jax.cli import (
+        data,
+        evaluate,
+        extend,
+        info,
+        inpaint,
+        outpaint,
+        plan,
+        sample,
+        sweep,
+        train,
+        upscale,
+        weights,
+    )
 
     parser = _Parser(prog="pdm", description="Patch-based image diffusion in JAX.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (train, sample, evaluate, sweep, plan, info, data):
+    for command in (train, sample, upscale, extend, outpaint, inpaint, evaluate, sweep, plan, info, data):
         command.add_parser(subparsers)
     weights.add_parsers(subparsers)
     return parser

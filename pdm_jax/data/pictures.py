@@ -1,4 +1,4 @@
-"""Single pictures and masks of a user: files of any size and kind to pixels, padded and cut back."""
+"""Single pictures and masks of a user: files of any size and kind to pixels."""
 
 from __future__ import annotations
 
@@ -67,15 +67,6 @@ def check_hole(hole: np.ndarray, what: str, rule: str) -> None:
         raise UserError(f"{what} leaves nothing to fill; {rule}")
     if hole.all():
         raise UserError(f"{what} leaves nothing of the picture; {rule} (whole images are made by: pdm sample)")
-
-
-def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """An image (H, W, ...) mirrored at its lower and right border until both sides are multiples of `multiple`.
-
-    The image itself stays where it is: [:H, :W] of the result cuts it out again.
-    """
-    padding = [(0, -side % multiple) for side in image.shape[:2]]
-    return np.pad(image, padding + [(0, 0)] * (image.ndim - 2), "symmetric")
 
 
 def _transparent(content: bytes) -> np.ndarray | None:

@@ -33,6 +33,6 @@ def keep_known(process: Process, image: Array, weights: Array, keys: Array) -> S
 
 
 def compose(image: Array, made: Array, weights: Array) -> Array:
-    """Mixes two uint8 images (B, H, W, C) by weights (B or 1, H, W, 1) of the first; 1 and 0 keep one of them exactly."""
+    """Mixes two uint8 images (B, H, W, C) by the first one's weights (B or 1, H, W, 1); 1 and 0 keep one exactly."""
     mixed = weights * image.astype(jnp.float32) + (1 - weights) * made.astype(jnp.float32)
     return jnp.round(mixed).astype(jnp.uint8)

@@ -1,12 +1,10 @@
-"""A user's pictures: upright, opaque, any size; masks that fit; padding that is cut back."""
+"""A user's pictures: upright, opaque, any size; masks that fit."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from pdm_jax.data.pictures import pad_to_multiple, read_mask, read_picture
+from pdm_jax.data.pictures import read_mask, read_picture
 from pdm_jax.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
@@ -87,14 +85,3 @@ def test_a_mask_is_bright_where_to_fill(saved):
 def test_masks_that_do_not_fit(saved, mask, message):
     with pytest.raises(UserError, match=message):
         read_mask(saved(mask), (5, 7))
-
-
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 20))
-def test_padding_mirrors_and_is_cut_back(height, width, multiple):
-    image = np.arange(height * width * 2).reshape(height, width, 2)
-    padded = pad_to_multiple(image, multiple)
-    assert all(side % multiple == 0 for side in padded.shape[:2])
-    np.testing.assert_array_equal(padded[:height, :width], image)
-    if padded.shape[0] > height:
-        np.testing.assert_array_equal(padded[height, :width], image[-1])
-    assert padded.shape[:2] == tuple(-(-side // multiple) * multiple for side in (height, width))

@@ -121,7 +121,7 @@ def test_a_feather_blends_beside_the_hole_only(system, params):
 
 def test_mistakes(system):
     mesh = make_mesh(MeshConfig(space=8))
-    with pytest.raises(UserError, match="space is 8 .* the 12 rows of the canvas"):
+    with pytest.raises(UserError, match=r"space is 8 .* the 12 rows of the canvas"):
         make_edit(system, CONFIG.sample, mesh, extended(SIZE, PATCH, (1, 0, 0, 0)))
     with pytest.raises(UserError, match="jump length 0"):
         make_edit(system, CONFIG.sample, mesh, upscaled(SIZE, PATCH, 1), jump_length=0, num_jumps=1)
