@@ -71,7 +71,7 @@ def test_the_smoke_variant_builds(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Some donated buffers")
-@pytest.mark.parametrize("name", SMOKES)
+@pytest.mark.parametrize("name", [name for name in SMOKES if "P2" not in name and "P8" not in name])
 def test_the_smoke_variant_trains_and_samples(name, tmp_path):
     with jax.numpy_dtype_promotion("standard"):
         run = f"--workdir={tmp_path / 'run'}"

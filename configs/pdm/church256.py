@@ -52,7 +52,8 @@ def get_config(variant: str = "P4") -> ConfigDict:
 def smoke(config: ConfigDict) -> ConfigDict:
     """The same run cut down to two steps on a CPU."""
     config.data.update(source="builtin:photos", image_size=32, crop="random", batch_size=8)
-    config.model.network.update(width=16 * config.model.patch_size, num_blocks=1)
+    width = 64 if config.model.patch_size == 8 else 32
+    config.model.network.update(width=width, head_dim=32, num_blocks=1)
     config.loss.vlb_weight = 1.0
     config.train.update(num_steps=2, log_every=1, grid_every=2)
     config.train.grid_size = 4

@@ -51,7 +51,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
     """The same run cut down to two steps on a CPU."""
     config.data.update(source="builtin:photos", batch_size=8)
     config.model.num_classes = 0
-    narrow = dict(width=64, depth=2) if config.model.get("backbone") == "vit" else dict(width=64, num_blocks=1)
+    is_vit = config.model.get("backbone") == "vit"
+    narrow = dict(width=64, depth=2) if is_vit else dict(width=32, head_dim=32, num_blocks=1)
     config.model.network.update(narrow)
     config.train.update(num_steps=2, log_every=1, grid_every=2, grid_size=4)
     config.checkpoint.save_every = 2

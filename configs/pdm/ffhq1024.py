@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sample = dict(sampler="ancestral", steps="1000")
     if variant == "smoke":
         config.data.update(source="builtin:photos", image_size=128, crop="random", batch_size=8)
-        config.model.network.update(width=64, num_blocks=1, channel_mult=(1, 1, 1, 1, 1, 1))
+        config.model.network.update(width=32, head_dim=32, num_blocks=1, channel_mult=(1, 1, 1, 1, 1, 1))
         config.train.update(num_steps=2, log_every=1, grid_every=2)
         config.checkpoint.save_every = 2
         config.sample.steps = "2"

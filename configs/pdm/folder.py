@@ -37,7 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.eval = dict(num=5000, every=2500, metric="loss")
     if variant == "smoke":
         config.data.update(source="builtin:photos", image_size=32, batch_size=8)
-        config.model.network.update(width=64, num_blocks=1)
+        config.model.network.update(width=32, head_dim=32, num_blocks=1)
         config.train.update(num_steps=2, log_every=1, grid_every=2, grid_size=4)
         config.checkpoint.save_every = 2
         config.sample.steps = "4"

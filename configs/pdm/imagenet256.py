@@ -46,7 +46,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "smoke":
         config.data.update(source="builtin:photos", image_size=32, crop="random", batch_size=8)
         config.model.num_classes = 0
-        config.model.network.update(width=64, num_blocks=1, class_input="add")
+        config.model.network.update(width=32, head_dim=32, num_blocks=1, class_input="add")
         config.sample.update(steps="4", guidance=1.0)
         config.train.update(num_steps=2, log_every=1, grid_every=2, grid_size=4)
         config.checkpoint.save_every = 2
