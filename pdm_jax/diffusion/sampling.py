@@ -68,14 +68,8 @@ def sample(
     def advance(carry: tuple[Array, Prediction, Array | None], row: dict[str, Any]):
         z, previous, kept = carry
         index = row["index"]
-        step = Step(
-            t=row["t"],
-            t_next=row["t_next"],
-            index=index,
-            is_last=index == num_steps - 1,
-            key=None if step_key is None else jax.random.fold_in(step_key, index),
-            previous=previous,
-        )
+        key = None if step_key is None else jax.random.fold_in(step_key, index)
+        step = Step(row["t"], row["t_next"], index, is_last=index == num_steps - 1, key=key, previous=previous)
         z = row["back_signal"] * z + row["back_sigma"] * draw_back(row) if jumps else z
         z = before_step(z, step) if before_step else z
         prediction = denoiser(z, step, cond)
