@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pdm_jax.cli.config_files import add_config_arguments, load_config
 from pdm_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from pdm_jax.config import CodeConfig, Config
     from pdm_jax.systems import Part
 
 
@@ -24,13 +26,13 @@ def add_parsers(subparsers) -> None:
         description="Makes a workdir with the weights of an official file as its step 0, to sample from, to train on "
         "or to start other runs from (pdm train --init-from). The config must be that of the file. With pdm-torch "
         "the norms get that program's epsilon; for its files of weights that TensorFlow trained, add "
-        "--config.model.network.norm_eps=1e-3. adm is guided-diffusion, whose networks have no null label.",
+        "--config.model.network.norm_eps=1e-3. adm is guided-diffusion, whose networks have no null label. A file of "
+        "patch-dm is imported twice: with a config of the system patch_dm for the U-Net and its codes, and with one "
+        "of code_prior for the latent network; last and averaged weights are both kept.",
     )
     add_config_arguments(command)
-    command.add_argument("file", metavar="FILE", type=Path, help="an .h5, .pt or safetensors file")
-    command.add_argument(
-        "--format", required=True, choices=("pdm-tf", "pdm-torch", "adm"), help="the program that wrote it"
-    )
+    command.add_argument("file", metavar="FILE", type=Path, help="an .h5, .pt, .ckpt or safetensors file")
+    command.add_argument("--format", required=True, choices=_FORMATS, help="the program that wrote it")
     command.add_argument("--workdir", required=True, metavar="DIR", help="folder to make; holds no checkpoints yet")
     command.add_argument("--half", metavar="PART", help="which part of a split model the file has: high or low")
     command.set_defaults(run=run_import)
@@ -59,44 +61,98 @@ def run_import(args: argparse.Namespace) -> int:
     from pdm_jax.networks import count_params
     from pdm_jax.parallel import make_mesh
     from pdm_jax.systems import make_system, parts_of
-    from pdm_jax.systems.pdm import make_network
     from pdm_jax.training.optimizer import make_optimizer
     from pdm_jax.training.state import plan_state
 
-    config = load_config(args.config, args.overrides)
-    backbone, settings, read = _format(args.format)
-    if config.model.system != "pdm" or config.model.backbone != backbone:
-        raise UserError(
-            f"--format={args.format} is for the system 'pdm' with the backbone {backbone!r}; the config's are "
-            f"{config.model.system!r} and {config.model.backbone!r}"
-        )
-    network = {**settings, **config.model.network}
+    form, config = _FORMATS[args.format], load_config(args.config, args.overrides)
+    _check_model(args.format, config)
+    network = {**form.settings(), **config.model.network}
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, network=network))
     part = _choose_part(parts_of(config), args.half)
-    system, definition = make_system(part.config), make_network(part.config.model, config.data.channels)
-    (group,) = system.shapes
-    weights = {group: read(args.file, definition)}
+    codes, weights = form.read(args.file, part.config)
+    config, own = (dataclasses.replace(each, codes=codes) for each in (config, part.config))
     with Checkpoints(args.workdir, config.checkpoint, part=part.name) as checkpoints:
         if checkpoints.steps():
             raise UserError(f"{checkpoints.directory} already holds checkpoints; choose a new --workdir")
-        plan = plan_state(system, make_optimizer(part.config.optimizer), config.ema, make_mesh(MeshConfig()))
+        plan = plan_state(make_system(own), make_optimizer(own.optimizer), config.ema, make_mesh(MeshConfig()))
         state = plan.init(jax.random.key(config.seed)).as_dict()
-        checkpoints.save(0, state | {"params": weights, "ema": weights}, {}, to_dict(config))
+        checkpoints.save(0, state | weights, {}, to_dict(config))
     what = f"part {part.name} of {args.workdir}" if part.name else args.workdir
-    print(f"{what}: {count_params(weights):,} parameters of {args.file} as step 0")
+    print(f"{what}: {count_params(weights['ema']):,} parameters of {args.file} as step 0")
     return 0
 
 
-def _format(name: str) -> tuple[str, dict[str, Any], Callable]:
-    """A program's network, the settings of it that its files need, and the reader of its files."""
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    """How a program's files are imported."""
+
+    backbones: Mapping[str, str | None]  # of each system that its files are for; None is any
+    # (file, config) -> the config's codes as the file has them, and {"params", "ema"}
+    read: Callable[[Path, Config], tuple[CodeConfig, dict[str, Any]]]
+    settings: Callable[[], dict[str, Any]] = dict  # of the network, which its files need
+
+
+def read_pdm(file: Path, config: Config, form: str) -> tuple[CodeConfig, dict[str, Any]]:
+    """The config's codes as they are, and the weights as `params` and `ema` of the system pdm."""
     from pdm_jax.interop import adm, pdm_files, state_dicts
+    from pdm_jax.systems.pdm import make_network
+
+    definition = make_network(config.model, config.data.channels)
+    read = {
+        "pdm-tf": pdm_files.read_tf,
+        "pdm-torch": pdm_files.read_torch,
+        "adm": lambda file, definition: adm.load(state_dicts.read_tensors(file), definition),
+    }[form]
+    weights = {"network": read(file, definition)}
+    return config.codes, {"params": weights, "ema": weights}
+
+
+def read_patch_dm(file: Path, config: Config) -> tuple[CodeConfig, dict[str, Any]]:
+    """The config's codes, with as many as the file's table has, and the weights as `params` and `ema` of its system."""
+    from pdm_jax.interop import patch_dm, state_dicts
+    from pdm_jax.systems import code_prior
+    from pdm_jax.systems.patch_dm import make_encoder, make_network
+
+    copies, codes = patch_dm.copies(state_dicts.read_tensors(file)), config.codes
+    if config.model.system == "code_prior":
+        latent = code_prior.make_network(config)
+        return codes, {kind: {"network": patch_dm.load(copy, latent, "latent")} for kind, copy in copies.items()}
+    definitions = {"unet": make_network(config.model, codes, config.data.channels)}
+    if codes.kind == "encoder":
+        definitions["encoder"] = make_encoder(codes, config.model.dtype, config.data.channels)
+    weights = {
+        kind: {"network": {name: patch_dm.load(copy, each, name) for name, each in definitions.items()}}
+        for kind, copy in copies.items()
+    }
+    if codes.kind == "table":
+        for kind, copy in copies.items():
+            table = patch_dm.load_table(copy, codes.num, codes.dim)
+            weights[kind]["codes"] = {"table": table}
+            codes = dataclasses.replace(codes, num=len(table))
+    return codes, weights
+
+
+def _norm_eps() -> dict[str, Any]:
     from pdm_jax.interop.pdm import TORCH_NORM_EPS
 
-    return {
-        "pdm-tf": ("pdm_unet", {}, pdm_files.read_tf),
-        "pdm-torch": ("pdm_unet", {"norm_eps": TORCH_NORM_EPS}, pdm_files.read_torch),
-        "adm": ("adm_unet", {"has_null": False}, lambda file, net: adm.load(state_dicts.read_tensors(file), net)),
-    }[name]
+    return {"norm_eps": TORCH_NORM_EPS}
+
+
+_FORMATS = {
+    "pdm-tf": _Format({"pdm": "pdm_unet"}, functools.partial(read_pdm, form="pdm-tf")),
+    "pdm-torch": _Format({"pdm": "pdm_unet"}, functools.partial(read_pdm, form="pdm-torch"), _norm_eps),
+    "adm": _Format({"pdm": "adm_unet"}, functools.partial(read_pdm, form="adm"), lambda: {"has_null": False}),
+    "patch-dm": _Format({"patch_dm": "patch_unet", "code_prior": None}, read_patch_dm),
+}
+
+
+def _check_model(name: str, config: Config) -> None:
+    """Raises a `UserError` unless files of this format are for models such as the config's."""
+    system, backbone = config.model.system, config.model.backbone
+    backbones = _FORMATS[name].backbones
+    if backbones.get(system, "") not in (backbone, None):
+        wanted = " or ".join(f"{own!r}{f' with the backbone {b!r}' if b else ''}" for own, b in backbones.items())
+        raise UserError(f"--format={name} is for the system {wanted}; the config's are {system!r} and {backbone!r}")
 
 
 def _choose_part(parts: Sequence[Part], name: str | None) -> Part:

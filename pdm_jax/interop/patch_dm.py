@@ -15,7 +15,7 @@ import numpy as np
 from pdm_jax.errors import UserError
 from pdm_jax.interop import adm
 from pdm_jax.interop.entries import Entry, path_of
-from pdm_jax.interop.matching import Shape, match_names
+from pdm_jax.interop.matching import match_names
 from pdm_jax.interop.state_dicts import Tensors
 from pdm_jax.networks.functional import Definition
 from pdm_jax.types import Params
@@ -73,19 +73,19 @@ def load(tensors: Tensors, definition: Definition, network: str) -> Params:
     return jax.tree.map_with_path(convert, definition.shapes)
 
 
-def load_table(tensors: Tensors, shape: Shape | None = None) -> np.ndarray:
+def load_table(tensors: Tensors, num: int | None = None, dim: int | None = None) -> np.ndarray:
     """The table of codes (N, D), float32: one row a training image.
 
     Raises:
-      UserError: the model has none, or, where a shape is given, one of another shape.
+      UserError: the model has none, or one of other than `num` rows or `dim` columns.
     """
     if TABLE not in tensors:
         raise UserError(
             f"the file has no table of codes ({TABLE}); give one of a model that was trained with a code an image"
         )
-    if shape is not None:
-        match_names({TABLE: tensors[TABLE]}, {TABLE: shape})
-    return np.asarray(tensors[TABLE], np.float32)
+    table = tensors[TABLE]
+    match_names({TABLE: table}, {TABLE: (num or len(table), dim or table.shape[-1])})
+    return np.asarray(table, np.float32)
 
 
 def to_official(params: Params, definition: Definition, network: str) -> dict[str, np.ndarray]:

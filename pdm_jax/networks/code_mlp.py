@@ -21,11 +21,12 @@ class Layer(nnx.Module):
     def __init__(self, in_features: int, features: int, time_dim: int, *, dtype, rngs: nnx.Rngs):
         self.linear = _he_dense(in_features, features, dtype=dtype, rngs=rngs)
         self.modulation = _he_dense(time_dim, features, dtype=dtype, rngs=rngs)
-        self.norm = nnx.LayerNorm(features, epsilon=1e-5, dtype=dtype, use_fast_variance=False, rngs=rngs)
+        self.norm = nnx.LayerNorm(features, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
 
     def __call__(self, h: Array, time: Array) -> Array:
         """h (B, C_in) and the activated time vector (B or 1, time_dim) to (B, C)."""
-        return jax.nn.swish(self.norm(self.linear(h) * (1 + self.modulation(time))))
+        h = self.linear(h) * (1 + self.modulation(time))
+        return jax.nn.swish(self.norm(h.astype(jnp.float32)).astype(h.dtype))
 
 
 class CodeMLP(nnx.Module):
@@ -36,7 +37,7 @@ class CodeMLP(nnx.Module):
       width: of the hidden layers; released 2048.
       num_layers: released 10.
       time_width: of the sinusoidal code of time, even; released 64.
-      dtype: of the computation. The last layer is float32 always, as are the parameters.
+      dtype: of the computation. Norms and the last layer are float32 always, as are the parameters.
     """
 
     def __init__(
