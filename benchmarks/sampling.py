@@ -64,7 +64,7 @@ def _sampler(sampling, config, batch: int):
     key = np.asarray(jax.random.key_data(jax.random.key(1)))
 
     def sample() -> None:
-        jax.block_until_ready(run(params, key, indices, indices % system.num_classes, None))
+        jax.block_until_ready(run(params, key, indices, {"label": indices % system.num_classes}, None))
 
     sample()
     return sample

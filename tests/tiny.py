@@ -37,3 +37,54 @@ def dataset(config: Config, num: int = 24) -> ArrayDataset:
     size, channels = config.data.image_size, config.data.channels
     images = generator.integers(0, 128, (num, size, size, channels)) + 127 * labels[:, None, None, None]
     return ArrayDataset(images.astype(np.uint8), labels, config.data.batch_size, config.seed)
+
+
+PATCH_DM = {
+    "data": {"source": "memory", "image_size": (16, 24), "channels": 3, "batch_size": 8},
+    "model": {
+        "system": "patch_dm",
+        "backbone": "patch_unet",
+        "patch_size": 8,
+        "prediction": "eps",
+        "network": {"width": 32, "channel_mult": (1, 1), "num_blocks": 1, "embed_dim": 32, "dropout": 0.0},
+    },
+    "codes": {"kind": "table", "dim": 16},
+    "loss": {"kind": "both", "target": "eps", "code_dropout": 0.1, "position_dropout": 0.5},
+    "optimizer": {"learning_rate": 1e-3, "clip_norm": 1.0},
+    "ema": {"decay": 0.9},
+    "train": {"num_steps": 4, "log_every": 2, "grid_size": 4},
+    "checkpoint": {"save_every": 2},
+    "sample": {"sampler": "ddim", "steps": "4", "guidance": 1.5, "clip": "static"},
+}
+
+
+def patch_config(**groups) -> Config:
+    """The tiny Patch-DM, 2 x 3 patches of 8 pixels, changed as by `config`."""
+    values = {name: dict(group) for name, group in PATCH_DM.items()}
+    for name, group in groups.items():
+        values[name] = {**values.get(name, {}), **group} if isinstance(group, dict) else group
+    return read(Config, values)
+
+
+def patch_dataset(config: Config, num: int = 12) -> ArrayDataset:
+    """Noise in colour."""
+    images = np.random.default_rng(0).integers(0, 256, (num, *config.data.size, config.data.channels))
+    return ArrayDataset(images.astype(np.uint8), None, config.data.batch_size, config.seed)
+
+
+def prior_config(**groups) -> Config:
+    """A tiny latent prior of the codes of `patch_config`."""
+    values = {
+        "data": {"source": "codes:none", "image_size": 16, "batch_size": 8},
+        "model": {"system": "code_prior", "prediction": "eps", "network": {"width": 32, "num_layers": 3}},
+        "codes": {"dim": 16},
+        "diffusion": {"schedule": "constant", "beta_max": 0.008},
+        "loss": {"kind": "l1", "target": "eps"},
+        "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.01},
+        "train": {"num_steps": 4, "log_every": 2},
+        "checkpoint": {"save_every": 4},
+        "sample": {"sampler": "ddim", "steps": "4"},
+    }
+    for name, group in groups.items():
+        values[name] = {**values.get(name, {}), **group} if isinstance(group, dict) else group
+    return read(Config, values)

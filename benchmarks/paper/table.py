@@ -69,7 +69,7 @@ def _draw(lab: Lab, trained: Trained) -> tuple[np.ndarray, float]:
     run, num = make_generate(trained.system, _SAMPLING, lab.mesh), lab.scale.num_held_out
     batch_size = num // _BATCHES
     samples, done = [], []
-    for batch in generate(run, trained.params, SEED, num, None, lab.mesh, batch_size=batch_size):
+    for batch in generate(run, trained.params, SEED, num, {}, lab.mesh, batch_size=batch_size):
         samples.append(batch)
         done.append(time.perf_counter())
     return np.concatenate(samples), batch_size / float(np.median(np.diff(done)))

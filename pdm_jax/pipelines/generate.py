@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -20,19 +18,11 @@ from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_float, to_uint8
 from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, num_batch_shards, on_mesh, replicated
 from pdm_jax.systems import System
-from pdm_jax.types import Array, Cond, Denoiser, Params
+from pdm_jax.types import Array, Denoiser, Params
 
 # (params, raw data of a key, numbers of the samples [B], what is told of each (`System.told`), images (B, H, W, C)
 # uint8 to start from or None) -> images (B, H, W, C) uint8
 Generate = Callable[[Params, np.ndarray, np.ndarray, dict[str, np.ndarray], np.ndarray | None], Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class Canvas:
-    """Images of another size than the trained one."""
-
-    shape: tuple[int, int, int]  # (H, W, C)
-    position: np.ndarray | None = None  # (n + 1, m + 1, 3) of its patches (`ops.positions`); None: as on the trained
 
 
 def make_generate(
@@ -41,7 +31,6 @@ def make_generate(
     mesh: Mesh,
     *,
     steps: tuple[int, int] | None = None,
-    canvas: Canvas | None = None,
     finish: Callable[[Array], Array] = to_uint8,
 ) -> Generate:
     """The whole sampling loop as one jitted function, its batch over `data` and `fsdp` of the mesh, rows over `space`.
@@ -57,15 +46,13 @@ def make_generate(
       steps: visits only those of `config.steps` with steps[0] <= t < steps[1], and ends with the x0 that is predicted
         at the last of them. A range below the noisiest step starts from images with the noise of its first step.
         None: all, from noise.
-      canvas: what is made instead of images of the trained size.
       finish: makes of the last state (B, H, W, C) what is returned.
 
     Raises:
       UserError: a setting of sampling that does not exist; guidance of a model that is told nothing, or of one that
         never had to do without; a range of steps in which none is visited.
     """
-    shape = system.image_shape if canvas is None else canvas.shape
-    check_rows(mesh, shape[0], "an image")
+    check_rows(mesh, system.image_shape[0], "an image")
     sampler, process = make_sampler(config), system.process
     _check_guidance(system, config.guidance)
     visited = _visited(config.steps, process.num_steps, steps)
@@ -78,18 +65,18 @@ def make_generate(
         key = jax.random.wrap_key_data(key)
         keys, step_key = rng.sample_keys(key, indices), rng.stream(key, "step")
         keys, told = jax.lax.with_sharding_constraint((keys, told), batch_sharding(mesh))
-        z = rng.normal_each(rng.stream_each(keys, "initial"), shape)
+        z = rng.normal_each(rng.stream_each(keys, "initial"), system.image_shape)
         z, images = jax.lax.with_sharding_constraint((z, images), image_sharding(mesh))
         if not from_noise:
             z = process.q_sample(to_float(images), int(visited[-1]), z)
         denoiser = wrapped(system.denoiser(gathered(system.networks(params), mesh)), system, config)
-        cond = make_cond(system, told, z.shape, canvas)
+        cond = system.cond(told, z.shape)
         samples = sample(denoiser, process, sampler, visited, z, keys, cond, last_alpha=last_alpha, step_key=step_key)
         return finish(samples.final)
 
     # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
     run, size = on_mesh(run, mesh), num_batch_shards(mesh)
-    images = None if from_noise else np.zeros((size, *shape), np.uint8)
+    images = None if from_noise else np.zeros((size, *system.image_shape), np.uint8)
     jax.eval_shape(run, system.shapes, raw_key(0), np.arange(size, dtype=np.int32), nothing_told(system, size), images)
     return jax.jit(run, out_shardings=replicated(mesh))
 
@@ -151,14 +138,6 @@ def tell(system: System, labels: str, num: int, codes: np.ndarray | None = None)
             raise UserError(f"the codes have {codes.shape[1]} numbers and this model takes {size}; use its own prior")
         told["code"] = codes[np.arange(num) % len(codes)].astype(np.float32)
     return told
-
-
-def make_cond(system: System, told: Mapping[str, Array], shape: tuple[int, ...], canvas: Canvas | None = None) -> Cond:
-    """The condition of images (B, H, W, C) of this shape; for traced code."""
-    if canvas is not None and canvas.position is not None:
-        position = jnp.broadcast_to(canvas.position[None], (shape[0], *canvas.position.shape))
-        told = {**told, "position": position}
-    return system.cond(told, shape)
 
 
 def make_sampler(config: SampleConfig) -> Sampler:

@@ -135,7 +135,7 @@ def crop(image: Array, place: Array, patch_size: int) -> tuple[Array, Array]:
     window = jax.lax.dynamic_slice(image, (taken[0], taken[1], 0), (side, side, image.shape[2]))
     window = jnp.roll(window, taken - start, axis=(0, 1))
     rows, columns = (start[i] + jnp.arange(side) for i in (0, 1))
-    inside = ((0 <= rows) & (rows < size[0]))[:, None] & ((0 <= columns) & (columns < size[1]))[None]
+    inside = ((rows >= 0) & (rows < size[0]))[:, None] & ((columns >= 0) & (columns < size[1]))[None]
     return window, inside[..., None].astype(jnp.float32)
 
 

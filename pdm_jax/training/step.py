@@ -60,16 +60,15 @@ def make_train_step(
         for group, loss in system.losses.items():
             value_and_grads = _accumulated(system, loss, state.params, group, num_micro, mesh)
             grads, row_grads, terms = value_and_grads(batch, keys)
-            rows = None
             if system.table is not None:
-                num_rows = len(state.params[system.table.group]["table"])
-                rows = summed(batch["index"], row_grads, num_rows, mesh)
-            norm = optax.tree.norm((grads, rows.values if rows else None))
-            if rows is not None:
-                grads, values = _clipped((grads, rows.values), norm, config.optimizer.clip_norm)
-                name, rows = system.table.group, dataclasses.replace(rows, values=values)
+                name = system.table.group
+                at, row_grads = summed(batch["index"], row_grads, len(state.params[name]["table"]), mesh)
+            norm = optax.tree.norm((grads, row_grads))
+            if system.table is not None:
+                grads, row_grads = clipped((grads, row_grads), norm, config.optimizer.clip_norm)
+                own = state.opt_state[name], state.params[name]
                 params[name], opt_state[name] = update_table(
-                    system.table, optimizer, config.optimizer, rows, state.opt_state[name], state.params[name]
+                    system.table, optimizer, config.optimizer, at, row_grads, *own
                 )
             updates, opt_state[group] = optimizer.update(grads, state.opt_state[group], state.params[group])
             params[group] = optax.apply_updates(state.params[group], updates)
@@ -156,7 +155,7 @@ def _accumulated(
     return accumulate
 
 
-def _clipped(grads: Params, norm: Array, limit: float | None) -> Params:
+def clipped(grads: Params, norm: Array, limit: float | None) -> Params:
     """Gradients of everything that is trained together, with at most this norm."""
     if limit is None:
         return grads

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -16,25 +15,19 @@ from pdm_jax.systems.base import Table
 from pdm_jax.types import Array, Params
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Different rows of a table and what belongs to them; `number` is N, one past the end, where there are fewer."""
-
-    number: Array  # int32 [B]
-    values: Array  # (B, D)
-
-
 def read_rows(table: Array, index: Array, mesh: Mesh) -> Array:
     """Rows (B, D) of a table (N, D), each on the device of its sample; only they move, never the table."""
     return jax.lax.with_sharding_constraint(table[index], batch_sharding(mesh))
 
 
-def summed(index: Array, grads: Array, num_rows: int, mesh: Mesh) -> Rows:
-    """Gradients (B, D) of the rows `index` [B], those of one row added up."""
+def summed(index: Array, grads: Array, num_rows: int, mesh: Mesh) -> tuple[Array, Array]:
+    """Numbers [B] of different rows and their gradients (B, D), from gradients of the rows `index` [B].
+
+    Those of one row are added up; where that leaves fewer rows, the others have the number N, one past the end.
+    """
     index, grads = jax.lax.with_sharding_constraint((index, grads), replicated(mesh))
     number, place = jnp.unique(index, size=len(index), fill_value=num_rows, return_inverse=True)
-    return Rows(number, jax.ops.segment_sum(grads, place, len(index)))
+    return number, jax.ops.segment_sum(grads, place, len(index))
 
 
 def init_table(table: Table, optimizer: optax.GradientTransformation, params: Params) -> Any:
@@ -50,7 +43,8 @@ def update_table(
     table: Table,
     optimizer: optax.GradientTransformation,
     config: OptimizerConfig,
-    grads: Rows,
+    at: Array,
+    grads: Array,
     state: Any,
     params: Params,
 ) -> tuple[Params, Any]:
@@ -59,16 +53,18 @@ def update_table(
     Dense: Adam of the whole table, whose rows without a gradient still move along their momentum (as the program).
     Lazy: rows of the batch alone are read and written, as if the steps that do not touch a row did not exist for it;
     neither gradients nor updates of the size of the table are made.
+
+    Args:
+      at, grads: from `summed`.
     """
     values = params["table"]
     if not table.lazy:
-        dense = {"table": jnp.zeros_like(values).at[grads.number].set(grads.values, mode="drop")}
+        dense = {"table": jnp.zeros_like(values).at[at].set(grads, mode="drop")}
         updates, state = optimizer.update(dense, state, params)
         return optax.apply_updates(params, updates), state
-    at, g = grads.number, grads.values
     count = state["updates"].at[at].get(mode="fill", fill_value=0) + 1
-    mu = config.b1 * state["mu"].at[at].get(mode="fill", fill_value=0) + (1 - config.b1) * g
-    nu = config.b2 * state["nu"].at[at].get(mode="fill", fill_value=0) + (1 - config.b2) * jnp.square(g)
+    mu = config.b1 * state["mu"].at[at].get(mode="fill", fill_value=0) + (1 - config.b1) * grads
+    nu = config.b2 * state["nu"].at[at].get(mode="fill", fill_value=0) + (1 - config.b2) * jnp.square(grads)
     correction = count.astype(jnp.float32)[:, None]
     mu_hat, nu_hat = mu / (1 - config.b1**correction), nu / (1 - config.b2**correction)
     warm = jnp.minimum(1.0, state["step"] / config.warmup_steps) if config.warmup_steps else 1.0

@@ -33,7 +33,8 @@ def params(system):
 def images(system, params, num, batch_size, labels, *, steps_in=None, start=None, mesh=None, **settings):
     mesh = make_mesh(mesh or MeshConfig())
     run = make_generate(system, dataclasses.replace(tiny.config().sample, **settings), mesh, steps=steps_in)
-    return np.concatenate(list(generate(run, params, 0, num, labels, mesh, batch_size=batch_size, images=start)))
+    told = {} if labels is None else {"label": labels}
+    return np.concatenate(list(generate(run, params, 0, num, told, mesh, batch_size=batch_size, images=start)))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
