@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 
 from pdm_jax.cli.comparing import beside, check_picture, write_picture
+from pdm_jax.cli.progress import collected
 from pdm_jax.cli.sampling_flags import SETTINGS
 from pdm_jax.config import Config, MeshConfig
 from pdm_jax.data.pictures import Picture, read_picture
@@ -20,8 +22,8 @@ from pdm_jax.errors import UserError
 from pdm_jax.ops.masks import known_weights
 from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.codes import encoded, table_codes
-from pdm_jax.pipelines.edit import Known, make_edit
-from pdm_jax.pipelines.generate import generate, tell
+from pdm_jax.pipelines.edit import Known, make_edit, num_steps
+from pdm_jax.pipelines.generate import generate, make_generate, tell
 from pdm_jax.pipelines.layouts import Layout, Margins, around, check_margins, whole
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
 from pdm_jax.systems import make_system
@@ -55,20 +57,25 @@ def edit_picture(
     layout = _layout(config, picture.pixels.shape[:2], margins)
     known = Known(layout.place(image), layout.place(known_weights(hole, args.feather)[..., None]))
     system = make_system(config)
-    run = make_edit(
-        *(system, config.sample, mesh, layout), known=known, jump_length=args.jump_length, num_jumps=args.jumps
-    )
+    make_generate(system, config.sample, mesh)  # refuses settings that do not exist, before weights are read
+    steps = num_steps(system, config.sample, args.jump_length, args.jumps)
     model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
     default = "image" if read_code and config.codes.kind == "encoder" else "none"
     codes = _codes(args.code or default, model, picture.pixels, mesh)
     told = tell(system, args.labels, 1, codes)
-    (images,) = generate(run, model.params, args.seed, 1, told, mesh, batch_size=1)
-    result = layout.cut(images)[0]
-    write_picture(Path(args.out), result)
-    if args.compare:
-        write_picture(Path(args.compare), beside(np.where(hole[..., None], np.uint8(_GREY), image), result))
-    made = f"{hole.mean():.0%} of {result.shape[0]}x{result.shape[1]} pixels made"
-    print(f"{args.out}: {made} by checkpoint {model.step}, {time.perf_counter() - begin:.1f} s")
+
+    def batches(on_step: Callable[[], object] | None) -> Iterator[np.ndarray]:
+        jumps = {"jump_length": args.jump_length, "num_jumps": args.jumps}
+        run = make_edit(system, config.sample, mesh, layout, known=known, on_step=on_step, **jumps)
+        return generate(run, model.params, args.seed, 1, told, mesh, batch_size=1)
+
+    (result,) = layout.cut(collected(batches, 1, steps))
+    if jax.process_index() == 0:
+        write_picture(Path(args.out), result)
+        if args.compare:
+            write_picture(Path(args.compare), beside(np.where(hole[..., None], np.uint8(_GREY), image), result))
+        made = f"{hole.mean():.0%} of {result.shape[0]}x{result.shape[1]} pixels made"
+        print(f"{args.out}: {made} by checkpoint {model.step}, {time.perf_counter() - begin:.1f} s")
     return 0
 
 

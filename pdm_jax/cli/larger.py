@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
-from tqdm import tqdm
 
 from pdm_jax.cli.comparing import beside, check_picture, write_picture
 from pdm_jax.cli.output import check_output, write_images
-from pdm_jax.cli.sampling import open_sampling
+from pdm_jax.cli.progress import collected
+from pdm_jax.cli.sampling import Sampling, open_sampling
 from pdm_jax.config import Config
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import grid
-from pdm_jax.pipelines.edit import make_edit
+from pdm_jax.pipelines.edit import make_edit, num_steps
 from pdm_jax.pipelines.generate import generate
 from pdm_jax.pipelines.layouts import Layout
 from pdm_jax.pipelines.restore import read_config
@@ -45,18 +46,26 @@ def make_larger(
     config = _patch_config(args)
     layout = arrange(config)
     sampling = open_sampling(args)
-    model, told = sampling.model, sampling.told(args.num)
-    run = make_edit(model.system, sampling.sampling, sampling.mesh, layout)
-    batches = generate(run, model.params, args.seed, args.num, told, sampling.mesh, batch_size=args.batch_size)
-    large = _collected(batches, args.num, "enlarged")
-    write_images(out, large, sampling.labels(args.num))
-    if args.compare:
-        small = fit(_collected(sampling.images(args.num), args.num, "trained size"), config)
-        write_picture(Path(args.compare), grid(beside(small, large)))
-    seconds = time.perf_counter() - begin
-    height, width = layout.size
-    print(f"{out}: {args.num} images of {height}x{width} pixels of checkpoint {model.step}, {seconds:.1f} s")
+    large = _images(sampling, layout, args)
+    small = fit(np.concatenate(list(sampling.images(args.num))), config) if args.compare else None
+    if jax.process_index() == 0:
+        write_images(out, large, sampling.labels(args.num))
+        if small is not None:
+            write_picture(Path(args.compare), grid(beside(small, large)))
+        size, seconds = "x".join(map(str, layout.size)), time.perf_counter() - begin
+        print(f"{out}: {args.num} images of {size} pixels of checkpoint {sampling.model.step}, {seconds:.1f} s")
     return 0
+
+
+def _images(sampling: Sampling, layout: Layout, args: argparse.Namespace) -> np.ndarray:
+    model, mesh, num = sampling.model, sampling.mesh, args.num
+    told = sampling.told(num)
+
+    def batches(on_step: Callable[[], object] | None) -> Iterator[np.ndarray]:
+        run = make_edit(model.system, sampling.sampling, mesh, layout, on_step=on_step)
+        return generate(run, model.params, args.seed, num, told, mesh, batch_size=args.batch_size)
+
+    return collected(batches, num, num_steps(model.system, sampling.sampling) * -(-num // args.batch_size))
 
 
 def _patch_config(args: argparse.Namespace) -> Config:
@@ -68,12 +77,3 @@ def _patch_config(args: argparse.Namespace) -> Config:
             "needs one of patch_dm (pdm sample and pdm inpaint take others, too)"
         )
     return config
-
-
-def _collected(batches, num: int, name: str) -> np.ndarray:
-    images = []
-    with tqdm(total=num, desc=name, unit="image", dynamic_ncols=True) as bar:
-        for batch in batches:
-            images.append(batch)
-            bar.update(len(batch))
-    return np.concatenate(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,13 +15,15 @@ from pdm_jax import rng
 from pdm_jax.config import SampleConfig
 from pdm_jax.diffusion import sample, timesteps
 from pdm_jax.diffusion.resampling import resampled
+from pdm_jax.diffusion.samplers import Sampler
+from pdm_jax.diffusion.sampling import StateMap
 from pdm_jax.ops.images import to_float, to_uint8
 from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, on_mesh, replicated
 from pdm_jax.pipelines.generate import Generate, make_sampler, wrapped
 from pdm_jax.pipelines.known import compose, keep_known
 from pdm_jax.pipelines.layouts import Layout
 from pdm_jax.systems import System, Told
-from pdm_jax.types import Array, Params
+from pdm_jax.types import Array, Params, Step
 
 
 class Known(NamedTuple):
@@ -39,6 +42,7 @@ def make_edit(
     known: Known | None = None,
     jump_length: int = 1,
     num_jumps: int = 0,
+    on_step: Callable[[], object] | None = None,
 ) -> Generate:
     """The sampling loop on a canvas as one jitted function, for `generate`; images are of the canvas's size.
 
@@ -49,14 +53,14 @@ def make_edit(
       layout: of the canvas.
       known: is kept, to the byte where its weights are 1.
       jump_length, num_jumps: resampling jumps (`diffusion.resampling`), which join what is made to what is known.
+      on_step: called on the host after each step.
 
     Raises:
       UserError: the canvas's rows cannot be shared over `space`, or settings are out of range.
     """
     check_rows(mesh, layout.size[0], "the canvas")
     process = system.process
-    sampler = resampled(make_sampler(config), jump_length, num_jumps)
-    visited = timesteps(config.steps, process.num_steps)
+    sampler, visited = _walk(system, config, jump_length, num_jumps)
 
     def run(known: Known | None, params: Params, key: Array, indices: Array, told: Told, images: None) -> Array:
         key = jax.random.wrap_key_data(key)
@@ -76,8 +80,29 @@ def make_edit(
             last_alpha=config.last_alpha,
             step_key=step_key,
             before_step=keep,
+            after_step=on_step and _reporting(on_step),
         )
         made = to_uint8(samples.final)
         return made if known is None else compose(known.image, made, known.weights)
 
     return functools.partial(jax.jit(on_mesh(run, mesh), out_shardings=replicated(mesh)), known)
+
+
+def num_steps(system: System, config: SampleConfig, jump_length: int = 1, num_jumps: int = 0) -> int:
+    """How many steps a batch of `make_edit` takes, jumps included."""
+    sampler, visited = _walk(system, config, jump_length, num_jumps)
+    return len(sampler.table(system.process, visited, config.last_alpha)["t"])
+
+
+def _walk(system: System, config: SampleConfig, jump_length: int, num_jumps: int) -> tuple[Sampler, np.ndarray]:
+    """The sampler and the steps that it visits."""
+    sampler = resampled(make_sampler(config), jump_length, num_jumps)
+    return sampler, timesteps(config.steps, system.process.num_steps)
+
+
+def _reporting(on_step: Callable[[], object]) -> StateMap:
+    def report(z: Array, step: Step) -> Array:
+        jax.debug.callback(lambda t: on_step(), step.t)
+        return z
+
+    return report

@@ -133,6 +133,7 @@ def test_a_picture_of_grey_and_a_model_of_colours(edited, files, encoder):
         (["inpaint", "--mask=mask.png", "--code=5"], "--code is 5 and this model reads codes by an encoder"),
         (["inpaint", "--mask=mask.png", "--prior=x"], "--prior is for whole images"),
         (["inpaint", "--mask=mask.png", "--out=x.jpg"], "--out is x.jpg; expected a .png, which keeps every pixel"),
+        (["inpaint", "--mask=mask.png", "--sampler=euler"], "sampler is 'euler'; expected"),
         (["inpaint", "--mask=mask.png", "--seed=-1"], "--seed is -1; expected 0 to 2**32 - 1"),
         (["outpaint"], "nothing can be added by --top=0"),
     ],
