@@ -59,11 +59,9 @@ def load(tensors: Tensors, definition: Definition, network: str) -> Params:
     Raises:
       UserError: tensors of the network are missing, surplus or misshapen; lists them by their names there.
     """
-    prefix = _NETWORKS[network].prefix
-    own = {name.removeprefix(prefix): array for name, array in tensors.items() if _network_of(name) == network}
+    own = {name: array for name, array in tensors.items() if _network_of(name) == network}
     own = _without_aliases(own) if network == "latent" else own
-    entries = {entry.path: entry for entry in _NETWORKS[network].layout(definition.shapes)}
-    shapes = _flatten(definition.shapes)
+    entries, shapes = {entry.path: entry for entry in _layout(definition, network)}, _flatten(definition.shapes)
     match_names(own, {entry.torch_name: entry.torch_shape(shapes[path].shape) for path, entry in entries.items()})
 
     def convert(keys, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -90,10 +88,15 @@ def load_table(tensors: Tensors, num: int | None = None, dim: int | None = None)
 
 def to_official(params: Params, definition: Definition, network: str) -> dict[str, np.ndarray]:
     """The inverse of `load`: the network's tensors by their names in a model, aliases included."""
-    arrays, prefix = _flatten(params), _NETWORKS[network].prefix
-    entries = _NETWORKS[network].layout(definition.shapes)
-    found = {f"{prefix}{entry.torch_name}": entry.to_torch(np.asarray(arrays[entry.path])) for entry in entries}
+    arrays = _flatten(params)
+    found = {e.torch_name: e.to_torch(np.asarray(arrays[e.path])) for e in _layout(definition, network)}
     return found | {name.replace(_ALIASED, _ALIAS): array for name, array in found.items() if _ALIASED in name}
+
+
+def _layout(definition: Definition, network: str) -> list[Entry]:
+    """The tensors of a network by their names in a model."""
+    prefix, layout = _NETWORKS[network].prefix, _NETWORKS[network].layout
+    return [dataclasses.replace(e, torch_name=f"{prefix}{e.torch_name}") for e in layout(definition.shapes)]
 
 
 def _network_of(name: str) -> str | None:
@@ -108,7 +111,7 @@ def _without_aliases(tensors: Tensors) -> dict[str, np.ndarray]:
     for name, array in tensors.items():
         own = name.replace(_ALIAS, _ALIASED)
         if not np.array_equal(found.setdefault(own, array), array):
-            raise UserError(f"the file has two versions of latent_net.{own}, one as {_ALIAS}; save the model again")
+            raise UserError(f"the file has two versions of {own}, the other as {name}; save the model again")
     return found
 
 

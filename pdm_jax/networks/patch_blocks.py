@@ -40,7 +40,17 @@ class PatchSettings(ADMSettings):
 
 def make_settings(embed_dim: int, *, has_code: bool = False, dropout: float = 0.0, dtype) -> PatchSettings:
     """Patch-DM's choice among ADM's: scale and shift, blocks that resample, one head."""
-    return PatchSettings(embed_dim, True, True, 1, 1, "new", dtype, has_code, dropout)
+    return PatchSettings(
+        time_dim=embed_dim,
+        use_scale_shift_norm=True,
+        resblock_updown=True,
+        head_dim=1,
+        num_heads=1,
+        attention_order="new",
+        dtype=dtype,
+        has_code=has_code,
+        dropout=dropout,
+    )
 
 
 class ResBlock(adm_blocks.ResBlock):

@@ -297,7 +297,7 @@ def test_patch_dm_errors(patch_dm_file, config_file, tmp_path):
     path = write_config(tmp_path, PATCH_DM | {"codes": {"kind": "table", "dim": 4, "num": 5}})
     assert "encoder.semantic_enc.weight (got (3, 4), wanted (5, 4))" in error_of(*arguments, f"--config={path}")
     path = write_config(tmp_path, PATCH_DM | {"codes": ENCODER})
-    assert "missing: input_blocks.0.0.weight" in error_of(*arguments, f"--config={path}")
+    assert "missing: encoder.input_blocks.0.0.weight" in error_of(*arguments, f"--config={path}")
     bare = pt_writer.write(tmp_path / "bare.pt", {name: a for name, a in model.items() if name != patch_dm.TABLE})
     path = write_config(tmp_path, PATCH_DM)
     assert "has no table of codes" in error_of("import", bare, *arguments[2:], f"--config={path}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from pdm_jax.config import DiffusionConfig
@@ -43,7 +44,7 @@ def run(case: Case) -> dict[str, Array]:
     if "train/image" in io:
         process = _process(case.meta["train_case"]["sampling"])
         out |= probe.train(params, jnp.asarray(patch_dm.load_table(case.weights)), io, process)
-    return {name: to_nchw(jnp.asarray(array)) for name, array in out.items()}
+    return out
 
 
 def network(case: Case) -> tuple[Definition, Params]:
@@ -77,12 +78,13 @@ class _Probe:
         whole = jax.jit(lambda params, cond: collaged(self.definition.bind(params), self.patch_size)(x_t, t, cond)[0])
         out = {f"eps_image{name}": whole(params, cond) for name, cond in conds.items()}
         out |= jax.jit(self.between)(params, pad_half(x_t, self.patch_size), t, everything)
-        return {f"infer/{name}": array for name, array in out.items()}
+        return {f"infer/{name}": to_nchw(array) for name, array in out.items()}
 
     def train(self, params: Params, table: Array, io: Mapping[str, Array], process: Process) -> dict[str, Array]:
         """The loss of a step with its predictions, targets and gradients, and what lies between."""
         io = {name.removeprefix("train/"): array for name, array in io.items()}
         keep = {"semantic": io["s_random"] >= _CODE_DROPOUT, "pos": io["pos_random"] >= _POSITION_DROPOUT}
+        keep = {name: kept.astype(jnp.float32) for name, kept in keep.items()}
         window = self.window(io["image"], io["noise_padded"], io["index"], io["t"], process)
         position = _window_positions(io["index"], keep["pos"])
 
@@ -108,9 +110,8 @@ class _Probe:
             "grad_global_l2norm": optax.global_norm(official),
             **{f"{name}_keep": kept for name, kept in keep.items()},
         }
-        out |= {f"grad::{name}": jnp.asarray(array) for name, array in official.items()}
-        # Gradients are in the program's layout already.
-        return {f"train/{name}": to_nhwc(a) if name.startswith("grad::") else a for name, a in out.items()}
+        gradients = {f"train/grad::{name}": array for name, array in official.items()}
+        return gradients | {f"train/{name}": to_nchw(array) for name, array in out.items()}
 
     def window(self, image: Array, noise: Array, index: Array, t: Array, process: Process) -> Window:
         """The noisy window at `index` (row, column) of every image; the noise (B, H + P, W + P, C) is padded."""
@@ -157,10 +158,9 @@ def _of_patches(t: Array, cond: Cond) -> tuple[Array, Cond]:
 
 def _window_positions(index: Array, keep: Array) -> Array:
     """Positions (B, 2, 2, 3) of a window's patches, known where they are kept [B]."""
-    row, column = jnp.meshgrid(index[0] + jnp.arange(2), index[1] + jnp.arange(2), indexing="ij")
-    known = jnp.broadcast_to(keep[:, None, None], (len(keep), 2, 2))
-    where = [jnp.broadcast_to(axis[None], known.shape) for axis in (row, column)]
-    return jnp.stack([*where, known], axis=-1).astype(jnp.float32)
+    rows, columns = (axis + np.arange(2) for axis in np.asarray(index, np.float32))
+    places = jnp.stack([*np.meshgrid(rows, columns, indexing="ij"), np.ones((2, 2))], axis=-1)  # (2, 2, 3)
+    return places[None] * jnp.stack([jnp.ones_like(keep)] * 2 + [keep], axis=-1)[:, None, None]
 
 
 def _process(text: str) -> Process:
