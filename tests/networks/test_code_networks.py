@@ -47,7 +47,6 @@ def test_images_of_any_size_become_codes():
     assert codes.shape == (2, 6) and codes.dtype == jnp.float32
     np.testing.assert_allclose(encode(IMAGES[1:]), codes[1:], rtol=1e-4, atol=1e-5)  # images do not mix
     assert np.abs(codes[0] - codes[1]).max() > 1e-3
-    # The average is over all places: beside its mirror image, an image without borders would have the same code.
     assert encode(jnp.zeros((1, 8, 2, 3))).shape == (1, 6)
 
 

@@ -12,9 +12,11 @@ import pytest
 from flax import nnx
 
 from pdm_jax.errors import UserError
+from pdm_jax.interop import patch_dm
 from pdm_jax.networks import PatchUNet, count_params, define
 from pdm_jax.networks.patch_blocks import ResBlock, Signals, make_settings
 from pdm_jax.types import Cond
+from tests.evaluation.random_weights import make_weights
 
 RELEASED = {"channels": 3, "width": 64, "channel_mult": (1, 2, 4, 8), "num_blocks": 2, "code_dim": 512}
 SETTINGS = {
@@ -219,3 +221,19 @@ def test_inputs_that_do_not_fit(network):
         definition.bind(params)(jnp.zeros((1, 5, 4, 3)), T[:1], COND)
     with pytest.raises(UserError, match="codes have 3 numbers; this network takes 4"):
         definition.bind(params)(Z, T, Cond(code=CODE[:, :3]))
+
+
+def test_outputs_stay_those_that_agreed_with_the_program(golden):
+    """The stored output is this network's own, from when it reproduced `patchdm_unet` of the reference to 4e-6.
+
+    The reference itself is too large for the repository; `python tests/parity.py` compares with it.
+    """
+    definition = make(attn_levels=(1,), code_dim=6)
+    empty = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), definition.shapes)
+    shapes = {name: array.shape for name, array in patch_dm.to_official(empty, definition, "unet").items()}
+    params = patch_dm.load(make_weights(shapes), definition, "unet")
+    cond = Cond(code=jnp.arange(12.0).reshape(2, 6) / 12, position=POSITION)
+    z_t = jnp.sin(jnp.arange(96.0)).reshape(2, 4, 4, 3)
+    output, _ = jax.jit(lambda params: definition.bind(params)(z_t, T, cond))(params)
+    expected = np.load(golden / "patchdm_unet.npz")["output"]
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
