@@ -32,8 +32,17 @@ SIZES = {
     "pdm/church256.py:P4": 121_416_544,
     "pdm/church256.py:P8": 121_011_584,
     "pdm/ffhq1024.py": 162_645_344,
+    "patch_dm/nature1024x512.py": 82_382_851,
+    "patch_dm/nature1024x512.py:paper": 81_064_451,
+    "patch_dm/nature1024x512.py:prior": 54_109_696,
+    "patch_dm/lsun256.py": 90_724_547,
+    "patch_dm/lsun256.py:paper": 90_982_083,
+    "patch_dm/ffhq256.py": 90_724_547,
+    "patch_dm/ffhq1024.py": 107_244_035,
+    "patch_dm/folder.py": 26_049_891,
     "quickstart.py": 5_455_504,
     "quickstart.py:fast": 5_455_504,
+    "quickstart_patch_dm.py": 1_720_995,
 }
 SMOKES = [
     "pdm/adm.py:64,smoke",
@@ -46,8 +55,17 @@ SMOKES = [
     "pdm/ffhq1024.py:smoke",
     "pdm/folder.py:smoke",
     "pdm/imagenet256.py:smoke",
+    "patch_dm/nature1024x512.py:smoke",
+    "patch_dm/nature1024x512.py:prior,smoke",
+    "patch_dm/lsun256.py:paper,smoke",
+    "patch_dm/ffhq256.py:smoke",
+    "patch_dm/ffhq1024.py:smoke",
+    "patch_dm/folder.py:table,smoke",
     "quickstart.py:smoke",
+    "quickstart_patch_dm.py:smoke",
 ]
+TRAINED = [name for name in SMOKES if "patch_dm" not in name and "P2" not in name and "P8" not in name]
+TWO_STAGES = ["patch_dm/nature1024x512.py", "patch_dm/lsun256.py", "quickstart_patch_dm.py"]  # a table; an encoder
 
 
 def test_no_config_is_forgotten_here():
@@ -71,7 +89,7 @@ def test_the_smoke_variant_builds(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Some donated buffers")
-@pytest.mark.parametrize("name", [name for name in SMOKES if "P2" not in name and "P8" not in name])
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_smoke_variant_trains_and_samples(name, tmp_path):
     with jax.numpy_dtype_promotion("standard"):
         run = f"--workdir={tmp_path / 'run'}"
@@ -79,6 +97,20 @@ def test_the_smoke_variant_trains_and_samples(name, tmp_path):
         assert main(["sample", run, "--num=2", f"--out={tmp_path / 'x.png'}"]) == 0
     assert (tmp_path / "x.png").stat().st_size > 100
     assert list((tmp_path / "run").rglob("grids/*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Some donated buffers")
+@pytest.mark.parametrize("name", TWO_STAGES)
+def test_smoke_variants_of_two_stages_train_and_sample(name, tmp_path):
+    with jax.numpy_dtype_promotion("standard"):
+        run = tmp_path / "run"
+        assert main(["train", f"--config={CONFIGS / name}:smoke", f"--workdir={run}"]) == 0
+        prior = [f"--config={CONFIGS / name}:prior,smoke", f"--workdir={run}/prior"]
+        assert main(["train", *prior, f"--config.data.source=codes:{run}"]) == 0
+        assert main(["sample", f"--workdir={run}", "--num=2", f"--out={tmp_path / 'x.png'}"]) == 0
+    assert (tmp_path / "x.png").stat().st_size > 100
+    assert list(run.rglob("grids/*.png"))
 
 
 @pytest.mark.slow
