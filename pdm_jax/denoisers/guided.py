@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pdm_jax.denoisers.thresholds import Threshold, clipped
-from pdm_jax.diffusion import Process, to_prediction
+from pdm_jax.diffusion import Process, to_prediction, x0_from_eps
 from pdm_jax.errors import UserError
 from pdm_jax.types import Array, Cond, Denoiser, Prediction, Step
 
@@ -20,11 +20,12 @@ def guided(
     scale: float | Array,
     null: Cond | Callable[[Cond], Cond],
     *,
+    kind: str = "x0",
     threshold: str | Threshold = "none",
     unguided_last: bool = False,
     interval: tuple[int, int] | None = None,
 ) -> Denoiser:
-    """A denoiser with x0 = uncond + w * (cond - uncond), from one call with a doubled batch.
+    """A denoiser whose x0, or whose eps, is uncond + w * (cond - uncond), from one call with a doubled batch.
 
     w = 1 is no guidance and w = 0 unconditional; where a paper writes (1 + w) cond - w uncond, its w is ours minus 1.
     eps is recomputed from the guided and thresholded x0; the variance is that of the conditional half.
@@ -33,6 +34,8 @@ def guided(
       process: in which eps is recomputed.
       scale: w, a number, or one a sample [B].
       null: the condition without its information, or what makes it of a condition.
+      kind: what it is formed of, "x0" or "eps". Both make the same image; in float32 it is best what the network puts
+        out, since x0 of a noisy state has some hundred times the rounding errors of eps.
       threshold: of the x0, guided or not: "none", "static", "dynamic", or a function.
       unguided_last: a sampler's last step returns the conditional x0, neither guided nor thresholded (as PDM's
         program does).
@@ -46,6 +49,8 @@ def guided(
     """
     start, stop = interval or (0, process.num_steps)
     everywhere = (start, stop) == (0, process.num_steps)
+    if kind not in ("x0", "eps"):
+        raise UserError(f"guidance of {kind!r} is not possible; expected 'x0' or 'eps'")
     if not 0 <= start < stop <= process.num_steps:
         raise UserError(f"guidance acts on the steps [{start}, {stop}); expected 0 <= from < to <= {process.num_steps}")
 
@@ -55,6 +60,9 @@ def guided(
         halves = denoiser(_twice(z_t), _doubled(step), both)
         conditional, unconditional = (jax.tree.map(lambda x, i=i: x[i::2], halves) for i in range(2))
         w = _over_images(jnp.asarray(scale, jnp.float32), z_t)
+        if kind == "eps":
+            eps = w * conditional.eps - (w - 1) * unconditional.eps
+            return x0_from_eps(eps, z_t, step.t, process), conditional
         return unconditional.x0 + w * (conditional.x0 - unconditional.x0), conditional
 
     def leave(z_t: Array, step: Step, cond: Cond) -> tuple[Array, Prediction]:

@@ -8,6 +8,7 @@ from pdm_jax.diffusion.parameterization import from_adm as from_adm
 from pdm_jax.diffusion.parameterization import from_pdm as from_pdm
 from pdm_jax.diffusion.parameterization import to_prediction as to_prediction
 from pdm_jax.diffusion.parameterization import v_from_x0_eps as v_from_x0_eps
+from pdm_jax.diffusion.parameterization import x0_from_eps as x0_from_eps
 from pdm_jax.diffusion.process import Process as Process
 from pdm_jax.diffusion.process import make_process as make_process
 from pdm_jax.diffusion.samplers import ancestral as ancestral

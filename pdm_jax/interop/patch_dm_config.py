@@ -69,14 +69,10 @@ def _attn_levels(official: Mapping[str, Any], nominal_size: int) -> tuple[int, .
 
 
 def _latent(official: Mapping[str, Any]) -> dict[str, Any]:
-    if list(official["skip_layers"]) != list(range(1, official["num_layers"])):
-        raise UserError(
-            f"the official config has skip_layers {list(official['skip_layers'])}; only all layers but the first, "
-            f"1 to {official['num_layers'] - 1}, can be built"
-        )
     return {
         "code_dim": official["num_channels"],
         "width": official["num_hid_channels"],
         "num_layers": official["num_layers"],
+        "skip_layers": tuple(official["skip_layers"]),
         "time_width": official["num_time_emb_channels"],
     }

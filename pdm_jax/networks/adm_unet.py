@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from pdm_jax.errors import UserError
 from pdm_jax.networks.adm_blocks import NORM_EPS, ADMSettings, Attention, ResBlock, Stage, conv3x3, dense, down, up
 from pdm_jax.networks.layers import GroupNorm
 from pdm_jax.networks.pdm_unet import Features, check_grid
+from pdm_jax.ops.embeddings import cosine_code
 from pdm_jax.types import Array, Cond
 
 
@@ -122,7 +121,7 @@ class ADMUNet(nnx.Module):
 
     def _time(self, t: Array, cond: Cond) -> Array:
         """The vector of time and label, activated once for all blocks."""
-        time = self.time_out(jax.nn.swish(self.time_in(time_code(t, self.width))))
+        time = self.time_out(jax.nn.swish(self.time_in(cosine_code(t, self.width))))
         if self.label_embedding is not None:
             if cond.label is None:
                 raise UserError(f"this network has {self.num_classes} classes and needs labels")
@@ -131,14 +130,6 @@ class ADMUNet(nnx.Module):
 
     def _run(self, stage: Stage, h: Array, time: Array) -> Array:
         return jax.checkpoint(lambda h, time: stage(h, time))(h, time) if self.use_remat else stage(h, time)
-
-
-def time_code(t: Array, width: int) -> Array:
-    """ADM's code of a step, cosines first, in float32: t [B] to (B, width); `width` is even."""
-    half = width // 2
-    frequencies = np.exp(-math.log(10000) * np.arange(half, dtype=np.float32) / half)
-    angle = t.astype(jnp.float32)[:, None] * frequencies[None]
-    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
 def _stage(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -30,12 +32,13 @@ class Layer(nnx.Module):
 
 
 class CodeMLP(nnx.Module):
-    """A multi-layer perceptron over codes; every layer but the first sees the input code again.
+    """A multi-layer perceptron over codes, some of whose layers see the input code again.
 
     Args:
       code_dim: numbers of a code.
       width: of the hidden layers; released 2048.
       num_layers: released 10.
+      skip_layers: numbers of the layers that do; None is all but the first, as released.
       time_width: of the sinusoidal code of time, even; released 64.
       dtype: of the computation. Norms and the last layer are float32 always, as are the parameters.
     """
@@ -46,6 +49,7 @@ class CodeMLP(nnx.Module):
         code_dim: int,
         width: int,
         num_layers: int,
+        skip_layers: Sequence[int] | None = None,
         time_width: int = 64,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
@@ -55,12 +59,17 @@ class CodeMLP(nnx.Module):
                 f"a network of codes with code_dim {code_dim}, width {width}, num_layers {num_layers} and time_width "
                 f"{time_width} cannot be built; expected at least 1, 1 and 2, and an even number of at least 2"
             )
-        self.code_dim, self.time_width = code_dim, time_width
+        skips = tuple(range(1, num_layers)) if skip_layers is None else tuple(skip_layers)
+        if not set(skips) <= set(range(1, num_layers)):
+            raise UserError(
+                f"network.skip_layers is {list(skips)}; the layers that can have one are 1 to {num_layers - 1}"
+            )
+        self.code_dim, self.time_width, self.skips = code_dim, time_width, skips
         self.time_in = dense(time_width, code_dim, dtype=dtype, rngs=rngs)
         self.time_out = dense(code_dim, code_dim, dtype=dtype, rngs=rngs)
-        sizes = [code_dim, *[width + code_dim] * (num_layers - 2)]
-        self.layers = nnx.List([Layer(size, width, code_dim, dtype=dtype, rngs=rngs) for size in sizes])
-        self.out = dense(width + code_dim, code_dim, dtype=jnp.float32, rngs=rngs)
+        sizes = [(width if i else code_dim) + code_dim * (i in skips) for i in range(num_layers)]
+        self.layers = nnx.List([Layer(size, width, code_dim, dtype=dtype, rngs=rngs) for size in sizes[:-1]])
+        self.out = dense(sizes[-1], code_dim, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, z_t: Array, t: Array, cond: Cond) -> tuple[Array, None]:
         """Noisy codes z_t (B, code_dim) at steps t [B] or [1] to the output of that shape; there is no variance."""
@@ -68,15 +77,18 @@ class CodeMLP(nnx.Module):
         if z_t.shape[-1] != self.code_dim:
             raise UserError(f"the codes have {z_t.shape[-1]} numbers; this network takes {self.code_dim}")
         h = self.features(z_t, t)[-1].astype(jnp.float32)
-        return self.out(jnp.concatenate([h, z_t], axis=-1)), None
+        return self.out(self._entering(len(self.layers), h, z_t)), None
 
     def features(self, z_t: Array, t: Array) -> list[Array]:
         """What each hidden layer puts out, (B, width)."""
         time, features = jax.nn.swish(self.time(t)), []
-        for layer in self.layers:
-            inputs = [features[-1], z_t.astype(features[-1].dtype)] if features else [z_t]
-            features.append(layer(jnp.concatenate(inputs, axis=-1), time))
+        for i, layer in enumerate(self.layers):
+            features.append(layer(self._entering(i, features[-1] if features else z_t, z_t), time))
         return features
+
+    def _entering(self, number: int, h: Array, z_t: Array) -> Array:
+        """What a layer reads: the layer before, and the input code if it is one that sees it."""
+        return jnp.concatenate([h, z_t.astype(h.dtype)], axis=-1) if number in self.skips else h
 
     def time(self, t: Array) -> Array:
         """The time vector, before its activation: t [B] to (B, code_dim)."""

@@ -50,6 +50,8 @@ def dense(in_features: int, out_features: int, *, zero_init: bool = False, dtype
 class GroupNorm(nnx.Module):
     """Group norm over (H, W, channels of a group) with an optional affine map, own or given.
 
+    There are `num_groups`, or as many as channels where those are fewer.
+
     Statistics are float32. They and the affine map are folded into one multiplier and one offset for each
     sample and channel, so that the normalisation is a single multiply-add that fuses with what follows.
     """
@@ -57,6 +59,7 @@ class GroupNorm(nnx.Module):
     def __init__(
         self, features: int, *, use_affine: bool = True, norm_eps: float, num_groups: int = 32, rngs: nnx.Rngs
     ):
+        num_groups = min(num_groups, features)
         if features % num_groups:
             raise UserError(
                 f"a width of {features} channels cannot be normalised in {num_groups} groups; "

@@ -209,6 +209,7 @@ def wrapped(denoiser: Denoiser, system: System, config: SampleConfig) -> Denoise
         system.process,
         config.guidance,
         system.null,
+        kind=system.guides,
         threshold=threshold,
         unguided_last=config.unguided_last,
         interval=(config.guidance_from, stop),

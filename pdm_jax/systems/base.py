@@ -46,6 +46,7 @@ class System:
     denoiser: Callable[[Params], Denoiser]  # call it while tracing
     null: Callable[[Cond], Cond]  # the condition of an unconditional prediction
     has_null: bool  # whether training drops what the network is told, so that `null` means something: for guidance
+    guides: str  # what guidance is formed of: "eps" where the network puts it out, else "x0"
     dropouts: tuple[str, ...]  # the settings of config.loss that drop it; () where it is told nothing
     process: Process
     image_shape: tuple[int, int, int]  # (H, W, C) of what is sampled

@@ -62,6 +62,7 @@ def make_system(config: Config) -> System:
         denoiser=denoiser,
         null=lambda cond: cond,
         has_null=False,
+        guides="eps" if model.prediction == "eps" else "x0",
         dropouts=(),
         process=process,
         image_shape=(1, 1, dim),

@@ -63,6 +63,7 @@ def make_system(config: Config) -> System:
         denoiser=denoiser,
         null=lambda cond: null(cond, model.num_classes),
         has_null=all(getattr(config.loss, name) > 0 for name in _dropouts(config)),
+        guides="eps" if model.prediction == "eps" else "x0",
         dropouts=_dropouts(config),
         process=process,
         image_shape=shape,

@@ -52,6 +52,7 @@ def make_system(config: Config) -> System:
         denoiser=denoiser,
         null=null,
         has_null=config.loss.label_dropout > 0,
+        guides="eps" if model.prediction == "eps" else "x0",
         dropouts=("label_dropout",) if model.num_classes else (),
         process=process,
         image_shape=shape,

@@ -11,7 +11,8 @@ import numpy as np
 from pdm_jax.interop import adm
 from pdm_jax.interop.adm_config import translate
 from pdm_jax.networks import define
-from pdm_jax.networks.adm_unet import ADMUNet, time_code
+from pdm_jax.networks.adm_unet import ADMUNet
+from pdm_jax.ops.embeddings import cosine_code
 from pdm_jax.types import Array, Cond
 from tests.parity_kinds._case import Case
 
@@ -26,7 +27,7 @@ def run(case: Case) -> dict[str, Array]:
     return {
         "out": forward(settings, case.weights, io),
         "out_other_attention_order": forward(other, case.weights, io),
-        "timestep_embedding": time_code(jnp.asarray(io["t"]), settings["width"]),
+        "timestep_embedding": cosine_code(jnp.asarray(io["t"]), settings["width"]),
     }
 
 

@@ -126,7 +126,7 @@ def _limited(
     """The denoiser with guidance, if wanted, and with its x0 clipped; the program's w is ours minus 1."""
     threshold = "static" if config["clip_image_xstart"] else "none"
     if is_guided:
-        return guided(denoiser, process, 1 + config["guidance_w"], null, threshold=threshold)
+        return guided(denoiser, process, 1 + config["guidance_w"], null, kind="eps", threshold=threshold)
     return clipped(denoiser, process, threshold)
 
 

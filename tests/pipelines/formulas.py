@@ -22,6 +22,7 @@ def system(x0_hat, *, shape=(8, 8, 1), variance=None) -> System:
         denoiser=lambda params: denoise,
         null=lambda cond: cond,
         has_null=False,
+        guides="x0",
         dropouts=(),
         process=PROCESS,
         image_shape=shape,
