@@ -57,8 +57,8 @@ def resampled(sampler: Sampler, jump_length: int, num_jumps: int) -> Sampler:
       num_jumps: how often each is repeated; 0 is the sampler itself. RePaint's r is one more.
 
     Returns:
-      A sampler for `sample`, which needs keys then. N steps become N + num_jumps * jump_length * (N - 1) // jump_length
-      of them, with the quotient a whole number.
+      A sampler for `sample`, which needs keys then. N steps become
+      N + num_jumps * jump_length * floor((N - 1) / jump_length).
 
     Raises:
       UserError: numbers out of range, or, when the table is made, a section that is longer than the steps allow.
