@@ -34,11 +34,11 @@ def make_model() -> ConfigDict:
         system="patch_dm",
         backbone="patch_unet",
         patch_size=16,
-        prediction="v",
+        prediction="x0",
         network=dict(width=32, channel_mult=(1, 2, 2), num_blocks=1, embed_dim=128, dropout=0.0),
     )
     config.codes = dict(kind="table", dim=_CODE_DIM, num=2304, init="thumbnail")
-    config.loss = dict(kind="shifted", target="v", code_dropout=0.1, position_dropout=0.1)
+    config.loss = dict(kind="shifted", target="x0", code_dropout=0.1, position_dropout=0.1)
     config.optimizer = dict(learning_rate=1e-3, warmup_steps=50, b2=0.99, clip_norm=1.0)
     config.ema = dict(decay=0.99)
     config.train = dict(num_steps=800, log_every=50, grid_every=400, grid_size=16)

@@ -65,6 +65,7 @@ SMOKES = [
     "quickstart_patch_dm.py:smoke",
 ]
 TRAINED = [name for name in SMOKES if "patch_dm" not in name and "P2" not in name and "P8" not in name]
+ALIKE = ["patch_dm/nature1024x512.py:paper", "patch_dm/lsun256.py:paper", "patch_dm/ffhq256.py", "patch_dm/ffhq1024.py"]
 TWO_STAGES = ["patch_dm/nature1024x512.py", "patch_dm/lsun256.py", "quickstart_patch_dm.py"]  # a table; an encoder
 
 
@@ -73,7 +74,7 @@ def test_no_config_is_forgotten_here():
     assert files == {name.split(":")[0] for name in SIZES} == {name.split(":")[0] for name in SMOKES}
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in SIZES])
 def test_the_model_has_the_size_its_note_gives(name):
     system = make_system(load_config(str(CONFIGS / name)))
     assert count_params(system.shapes) == SIZES[name]
