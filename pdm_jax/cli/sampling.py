@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from pdm_jax.checkpoints import open_workdir
+from pdm_jax.checkpoints import Checkpoints, open_workdir
 from pdm_jax.cli.sampling_flags import SETTINGS, digest
 from pdm_jax.config import Config, MeshConfig, SampleConfig, to_dict
 from pdm_jax.diffusion import timesteps
@@ -105,7 +105,7 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
         "weights": args.weights,
         "checksums": dict(model.checksums),
         "labels": args.labels,
-        "prior": prior,
+        "prior": prior and [prior, _newest(prior)],
         "seed": args.seed,
         "sample": dataclasses.asdict(sampling),
         "model": dataclasses.asdict(config.model),
@@ -113,6 +113,12 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
         "diffusion": dataclasses.asdict(config.diffusion),
     }
     return Sampling(model, sampling, about, mesh, prior, run, args)
+
+
+def _newest(workdir: str) -> int:
+    """The newest step of a run that is not split."""
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.steps()[-1]
 
 
 def _prior(args: argparse.Namespace, system: System) -> str | None:

@@ -44,15 +44,12 @@ def guided(
         None: everywhere.
 
     Raises:
-      UserError: there is no such interval or threshold, or, when called, the null condition has other fields than
-        the condition.
+      UserError: there is no such kind, interval or threshold, or, when called, the null condition has other fields
+        than the condition.
     """
     start, stop = interval or (0, process.num_steps)
     everywhere = (start, stop) == (0, process.num_steps)
-    if kind not in ("x0", "eps"):
-        raise UserError(f"guidance of {kind!r} is not possible; expected 'x0' or 'eps'")
-    if not 0 <= start < stop <= process.num_steps:
-        raise UserError(f"guidance acts on the steps [{start}, {stop}); expected 0 <= from < to <= {process.num_steps}")
+    _check(kind, start, stop, process.num_steps)
 
     def guide(z_t: Array, step: Step, cond: Cond) -> tuple[Array, Prediction]:
         """The guided x0 and the conditional prediction."""
@@ -60,10 +57,10 @@ def guided(
         halves = denoiser(_twice(z_t), _doubled(step), both)
         conditional, unconditional = (jax.tree.map(lambda x, i=i: x[i::2], halves) for i in range(2))
         w = _over_images(jnp.asarray(scale, jnp.float32), z_t)
-        if kind == "eps":
-            eps = w * conditional.eps - (w - 1) * unconditional.eps
-            return x0_from_eps(eps, z_t, step.t, process), conditional
-        return unconditional.x0 + w * (conditional.x0 - unconditional.x0), conditional
+        if kind == "x0":
+            return unconditional.x0 + w * (conditional.x0 - unconditional.x0), conditional
+        eps = w * conditional.eps - (w - 1) * unconditional.eps
+        return x0_from_eps(eps, z_t, step.t, process), conditional
 
     def leave(z_t: Array, step: Step, cond: Cond) -> tuple[Array, Prediction]:
         conditional = denoiser(z_t, step, cond)
@@ -81,6 +78,13 @@ def guided(
         return to_prediction(x0, "x0", z_t, step.t, process, conditional.variance)
 
     return clipped(denoise, process, threshold, unclipped_last=unguided_last)
+
+
+def _check(kind: str, start: int, stop: int, num_steps: int) -> None:
+    if kind not in ("x0", "eps"):
+        raise UserError(f"guidance of {kind!r} is not possible; expected 'x0' or 'eps'")
+    if not 0 <= start < stop <= num_steps:
+        raise UserError(f"guidance acts on the steps [{start}, {stop}); expected 0 <= from < to <= {num_steps}")
 
 
 def _paired(cond: Cond, null: Cond) -> Cond:

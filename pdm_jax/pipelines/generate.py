@@ -54,7 +54,6 @@ def make_generate(
     """
     check_rows(mesh, system.image_shape[0], "an image")
     sampler, process = make_sampler(config), system.process
-    _check_guidance(system, config.guidance)
     visited = _visited(config.steps, process.num_steps, steps)
     from_noise = steps is None or steps[1] >= process.num_steps
     last_alpha = config.last_alpha if steps is None else "one"
@@ -199,7 +198,8 @@ def _check_guidance(system: System, scale: float) -> None:
 
 
 def wrapped(denoiser: Denoiser, system: System, config: SampleConfig) -> Denoiser:
-    """The denoiser guided and clipped as the config says."""
+    """The denoiser guided and clipped as the config says; raises `UserError` where the model cannot be guided."""
+    _check_guidance(system, config.guidance)
     threshold = named(config.clip, config.percentile)
     if config.guidance == 1:
         return clipped(denoiser, system.process, threshold, unclipped_last=config.unguided_last)

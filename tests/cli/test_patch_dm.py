@@ -1,5 +1,6 @@
 """Patch-DM by its commands: a first run, the latent prior on its codes, images of both; and what does not fit."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -84,7 +85,8 @@ def test_a_joint_encoder_trains_and_its_images_need_a_prior(refused, tmp_path):
         train={"num_steps": 2, "grid_every": 2},
         eval={"every": 2, "fixed_num": 8},
     )
-    assert train(config, tmp_path / "run", tiny.patch_dataset(config)) == 2
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes weak and strong types
+        assert train(config, tmp_path / "run", tiny.patch_dataset(config)) == 2
     said = refused("sample", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'x.png'}")
     assert "has no latent prior; train one in" in said
 

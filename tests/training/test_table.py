@@ -25,6 +25,12 @@ from tests import tiny
 CONFIG = OptimizerConfig(learning_rate=0.1, warmup_steps=2)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def standard_promotion():
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes weak and strong types
+        yield
+
+
 def run(lazy, gradients):
     """The table after steps of {row: gradient}."""
     table, optimizer = Table("codes", lazy), make_optimizer(CONFIG)
