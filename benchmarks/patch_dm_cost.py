@@ -5,7 +5,7 @@
   training   temporary memory of a step for images of 512 to 4096 pixels a side: the crop is fixed, and so is memory
   encoder    FLOPs of the encoder at one sampling step, in patches: (n + 1)(m + 1), where four encodings for each of
              the n m decoded patches would be 4 n m
-  sampling   time of a step against the number of patches, and its distance from a straight line
+  sampling   FLOPs and time of a step against the number of patches, and their distance from a straight line
   canvas     temporary memory of a step on 8192x8192 pixels, all patches at once and with `max_patches`
 
 Memory is what a program needs beside its arguments and results, by the analysis of the compiler of the device here.
@@ -14,6 +14,7 @@ Memory is what a program needs beside its arguments and results, by the analysis
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -85,21 +86,25 @@ def encoder() -> list[Row]:
 
 
 def sampling() -> list[Row]:
-    """Seconds of a step by the number of patches, encoded and decoded; each as many as `encoder` says."""
-    rows, counts, seconds = [], [], []
+    """FLOPs and milliseconds of a step by the number of patches, encoded and decoded, and how far off a line."""
+    counts, flops, times = [], [], []
     for n, m in _GRIDS:
-        config = make_config((n * _PATCH, m * _PATCH))
-        step, (_, z) = _step(config)
-        params, step = jax.jit(make_system(config).init)(jax.random.key(0)), jax.jit(step)
+        step, arguments = _step(make_config((n * _PATCH, m * _PATCH)))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), arguments)  # as slow as any other numbers
         counts.append((n + 1) * (m + 1) + n * m)
-        seconds.append(_fastest(lambda step=step, params=params, z=z: step(params, jnp.zeros(z.shape))))
-    slope, start = np.polyfit(counts, seconds, 1, w=1 / np.asarray(seconds))
-    for (n, m), count, found in zip(_GRIDS, counts, seconds, strict=True):
-        line = start + slope * count
-        rows.append(
-            {"grid": f"{n}x{m}", "patches": count, "ms": 1e3 * found, "off the line, %": 100 * (found / line - 1)}
-        )
-    return rows
+        flops.append(program_flops(jax.make_jaxpr(step)(*arguments)) / 1e9)
+        times.append(1e3 * _fastest(functools.partial(jax.jit(step), *zeros)))
+    columns = {"GFLOP": flops, "GFLOP off, %": _off(counts, flops), "ms": times, "ms off, %": _off(counts, times)}
+    return [
+        {"grid": f"{n}x{m}", "patches": counts[i]} | {name: float(column[i]) for name, column in columns.items()}
+        for i, (n, m) in enumerate(_GRIDS)
+    ]
+
+
+def _off(counts: list[int], values: list[float]) -> np.ndarray:
+    """Percents by which values lie off the line through them that is relatively nearest."""
+    slope, start = np.polyfit(counts, values, 1, w=1 / np.asarray(values))
+    return 100 * (np.asarray(values) / (start + slope * np.asarray(counts)) - 1)
 
 
 def canvas() -> list[Row]:

@@ -50,10 +50,11 @@ def test_windows_are_cut_anywhere_with_zeros_outside(benchmarks):
     assert found[1, 0, 0].tolist() == [0, 1, 1] and found[1, 1, 1].tolist() == [1, 2, 1]
 
 
-def test_the_encoder_sees_each_patch_once(benchmarks):
-    from patch_dm_cost import encoder
+def test_the_encoder_sees_each_patch_once(benchmarks, monkeypatch):
+    import patch_dm_cost
 
-    for found in encoder():
+    monkeypatch.setattr(patch_dm_cost, "_GRIDS", ((1, 2), (3, 2)))
+    for found in patch_dm_cost.encoder():
         assert found["encoded patches"] == pytest.approx(found["(n + 1)(m + 1)"], rel=0.002)
 
 
@@ -83,13 +84,6 @@ def compare(benchmarks, tmp_path, monkeypatch, capsys):
         return found, capsys.readouterr().out
 
     return run
-
-
-def test_a_row_is_trained_and_sampled(compare):
-    found, said = compare("pixel space random shift")
-    assert found[1]["distance"]["repeats"] == 2 and found[1]["FID in the paper"] == 52.11
-    distance, seams = (next(line for line in said.splitlines() if line.startswith(name)) for name in ("dist", "seams"))
-    assert all("held-out photographs" in line and "pixel space random shift" in line for line in (distance, seams))
 
 
 @pytest.mark.slow
