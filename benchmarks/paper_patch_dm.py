@@ -6,7 +6,7 @@ Trains small networks on photographs and compares feature collage with shifts of
 semantic codes, and with patches that never meet. Prints a table with the spread over seeds, says which rows the seeds
 separate, and writes it as JSON with a picture of samples side by side into the folder.
 
-`small` takes about half an hour on one core of a CPU, `large` is for an accelerator, `smoke` only shows that it
+`small` is for a CPU, `large` for an accelerator, and `smoke` only shows that it
 runs. `--data` is any data source of `pdm train`.
 """
 
