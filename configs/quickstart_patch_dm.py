@@ -4,16 +4,16 @@
   pdm train  --config=configs/quickstart_patch_dm.py:prior --workdir=runs/patches/prior
   pdm sample --workdir=runs/patches --num=16 --out=samples.png
 
-Each window has a code, at first a projection of its thumbnail; the network makes patches of 16x16 from it and joins them
-by their features. The prior makes new codes; without it, `pdm sample` takes those of training images. Also try
+Each window has a code, at first a projection of its thumbnail; the network makes patches of 16x16 from it and joins
+them by their features. The prior makes new codes; without it, `pdm sample` takes those of training images. Also try
 `pdm extend --left=1 --right=1` and `pdm upscale`.
 
 Variants: `prior` is the second stage, which reads the codes of runs/patches; `smoke`, also `prior,smoke`, is two steps
 of a narrow network.
 
 Cost: 0.8 s a step on 2 CPU cores that others used, too; 1,720,995 parameters with the codes.
-Expected: a loss of about 0.09 after 800 steps. Samples then have the colours and the layout of the photographs (sky over
-ground, night sky, a flower), blurred, with patch borders still to be seen: --config.train.num_steps=5000 trains longer.
+Expected: a loss of about 0.09 after 800 steps. Samples then have the colours and the layout of the photographs (sky
+over ground, night sky, a flower), blurred, with patch borders still to be seen; --config.train.num_steps=N trains on.
 """
 
 from ml_collections import ConfigDict
