@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,20 +33,6 @@ def test_the_order_says_which_rows_the_seeds_separate(benchmarks):
 
     rows = [row("c", 5, 6), row("a", 1, 2), row("b", 1.5, 3)]
     assert order(rows, "distance") == "a ~ b < c"
-
-
-def test_windows_are_cut_anywhere_with_zeros_outside(benchmarks):
-    """Pixels of windows; positions are those of aligned and of half-shifted patches where a window is of such."""
-    from patch_dm.anywhere import _positions, _window
-
-    image = jnp.arange(1.0, 13).reshape(3, 4, 1) * jnp.ones((1, 1, 2))
-    padded = np.pad(image, ((9, 9), (9, 9), (0, 0)))
-    for start in [(-1, -1), (0, 0), (1, 2), (-1, 2)]:
-        expected = padded[9 + start[0] : 13 + start[0], 9 + start[1] : 13 + start[1]]
-        np.testing.assert_array_equal(_window(image, jnp.array(start), 2), expected)
-    found = _positions(jnp.array([[0, 0], [-1, 1]]), 2)
-    assert found[0, 0, 0].tolist() == [0.5, 0.5, 1] and found[0, 1, 0].tolist() == [1.5, 0.5, 1]
-    assert found[1, 0, 0].tolist() == [0, 1, 1] and found[1, 1, 1].tolist() == [1, 2, 1]
 
 
 def test_the_encoder_sees_each_patch_once(benchmarks, monkeypatch):

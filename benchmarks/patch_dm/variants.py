@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from patch_dm.anywhere import make_loss
 from pdm_jax.config import CodeConfig, Config, DataConfig, EmaConfig, LossConfig, ModelConfig, OptimizerConfig
 from pdm_jax.denoisers.bind import as_denoiser
 from pdm_jax.denoisers.pixel_patches import half_shifted, independent, randomly_shifted
@@ -76,7 +75,9 @@ def make_config(network: str, scale: Scale) -> Config:
             patch_size=scale.patch_size,
             prediction="eps",
         ),
-        loss=LossConfig("both", target="eps", position_dropout=float(network == "no position")),
+        loss=LossConfig(
+            "plain" if network == "patches" else "both", target="eps", position_dropout=float(network == "no position")
+        ),
         optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=50, clip_norm=1.0, eps=1e-8),
         codes=CodeConfig("encoder", CODE_DIM, network=size) if has_code else CodeConfig("none"),
         ema=EmaConfig(decay=0.99),
@@ -86,9 +87,6 @@ def make_config(network: str, scale: Scale) -> Config:
 def system_of(config: Config, network: str) -> System:
     """What is trained, and sampled with collage."""
     system = make_system(config)
-    if network == "patches":
-        unet = make_network(config.model, config.codes, config.data.channels)
-        return dataclasses.replace(system, losses={"network": make_loss(config, system, unet)})
     if network == "no position":
         return dataclasses.replace(system, cond=lambda told, shape: _placeless(system.cond(told, shape)))
     return system

@@ -37,11 +37,12 @@ def make_loss(
     definitions: Mapping[str, Definition],
     encode: Callable[[Params, Mapping[str, Array]], Array],
 ) -> Loss:
-    """The loss of a sample: of the patch in the middle of its window ("shifted", the paper's), of the window's own
-    four patches without collage ("plain"), or of both (the released program's).
+    """The loss of a sample: of the patch in the middle of its window ("shifted", the paper's), of that and the
+    window's own four patches without collage ("both", the released program's), or of the latter alone ("plain").
 
     Each image has a window of its own, uniform over the places of its grid, where the program has one a step for the
     whole batch: the expected gradient is the same, its variance is lower, and samples stay independent of their batch.
+    Plain windows lie anywhere, for networks whose patches move in pixels (`denoisers.pixel_patches`).
 
     Args:
       encode: (params, batch) -> codes (B, D); called where the network takes codes that are not in the batch.
@@ -49,10 +50,10 @@ def make_loss(
     patch_size, kind = config.model.patch_size, config.loss.kind
 
     def loss(params: Params, batch: Mapping[str, Array], keys: Array) -> tuple[Array, dict[str, Array]]:
-        place = _places(keys, batch["image"].shape, patch_size)
+        start = _starts(keys, batch["image"].shape, patch_size, kind)
         t = rng.randint_each(rng.stream_each(keys, "t"), config.loss.t_min, config.loss.t_max)
-        window = make_window(batch["image"], place, t, keys, process, config.model.prediction, patch_size)
-        cond = _cond(config, params, batch, keys, place, encode)
+        window = make_window(batch["image"], start, t, keys, process, config.model.prediction, patch_size)
+        cond = _cond(config, params, batch, keys, start, encode)
         network = Patches(definitions["unet"].bind(params["network"]["unet"]), patch_size, _dropout_keys(config, keys))
         return window_loss(network, window, t, cond, kind)
 
@@ -108,10 +109,10 @@ class Patches:
 
 
 def make_window(
-    images: Array, place: Array, t: Array, keys: Array, process: Process, prediction: str, patch_size: int
+    images: Array, start: Array, t: Array, keys: Array, process: Process, prediction: str, patch_size: int
 ) -> Window:
-    """Noisy windows of uint8 images (B, H, W, C) around the patches at `place` (B, 2), row and column."""
-    x0, inside = jax.vmap(lambda image, at: crop(image, at, patch_size))(images, place)
+    """Noisy windows of uint8 images (B, H, W, C), which begin at the pixels `start` (B, 2), row and column."""
+    x0, inside = jax.vmap(lambda image, at: crop(image, at, patch_size))(images, start)
     x0 = inside * to_float(x0)
     eps = rng.normal_each(rng.stream_each(keys, "noise"), x0.shape[1:])
     return noisy_window(x0, inside, eps, t, process, prediction)
@@ -123,14 +124,14 @@ def noisy_window(x0: Array, inside: Array, eps: Array, t: Array, process: Proces
     return Window(inside * process.q_sample(x0, t, eps), target, inside)
 
 
-def crop(image: Array, place: Array, patch_size: int) -> tuple[Array, Array]:
-    """The 2P x 2P pixels around a patch of an image (H, W, C), and (2P, 2P, 1) in {0., 1.}: 1 inside the image.
+def crop(image: Array, start: Array, patch_size: int) -> tuple[Array, Array]:
+    """The 2P x 2P pixels of an image (H, W, C) from `start` on, and (2P, 2P, 1) in {0., 1.}: 1 inside the image.
 
-    What lies outside is arbitrary. Only the window is copied, so that memory does not grow with the image.
+    `start` (row, column) is above -2P. What lies outside the image is arbitrary. Only the window is copied, so that
+    memory does not grow with the image.
     """
     side, size = 2 * patch_size, image.shape[:2]
     image = jnp.pad(image, [(0, max(0, side - length)) for length in size] + [(0, 0)])
-    start = place * patch_size - patch_size // 2
     taken = jnp.clip(start, 0, jnp.array(image.shape[:2]) - side)
     window = jax.lax.dynamic_slice(image, (taken[0], taken[1], 0), (side, side, image.shape[2]))
     window = jnp.roll(window, taken - start, axis=(0, 1))
@@ -139,18 +140,24 @@ def crop(image: Array, place: Array, patch_size: int) -> tuple[Array, Array]:
     return window, inside[..., None].astype(jnp.float32)
 
 
-def _places(keys: Array, shape: tuple[int, ...], patch_size: int) -> Array:
-    """A row and a column (B, 2) of each image's grid of patches."""
-    row = rng.randint_each(rng.stream_each(keys, "row"), 0, shape[1] // patch_size)
-    column = rng.randint_each(rng.stream_each(keys, "column"), 0, shape[2] // patch_size)
-    return jnp.stack([row, column], axis=-1)
+def _starts(keys: Array, shape: tuple[int, ...], patch_size: int, kind: str) -> Array:
+    """The pixels (B, 2) where windows begin: half a patch before one of the grid, or, plain, anywhere."""
+
+    def draw(name: str, side: int) -> Array:
+        own = rng.stream_each(keys, name)
+        if kind == "plain":
+            return rng.randint_each(own, 1 - patch_size, side - patch_size)
+        return rng.randint_each(own, 0, side // patch_size) * patch_size - patch_size // 2
+
+    return jnp.stack([draw("row", shape[1]), draw("column", shape[2])], axis=-1)
 
 
-def _cond(config: Config, params: Params, batch: Mapping[str, Array], keys: Array, place: Array, encode) -> Cond:
+def _cond(config: Config, params: Params, batch: Mapping[str, Array], keys: Array, start: Array, encode) -> Cond:
     """What the patches of each window are told, dropped for all of them or for none."""
     loss, code, label = config.loss, None, None
-    corners = jnp.stack(jnp.meshgrid(jnp.arange(2), jnp.arange(2), indexing="ij"), axis=-1)  # (2, 2, 2)
-    where = (place[:, None, None] + corners[None]).astype(jnp.float32)
+    corners = jnp.stack(jnp.meshgrid(jnp.arange(2.0), jnp.arange(2.0), indexing="ij"), axis=-1)  # (2, 2, 2)
+    first = start.astype(jnp.float32) / config.model.patch_size + 0.5  # in patches of the padded grid
+    where = first[:, None, None] + corners[None]
     told = 1 - _dropped(keys, "position", loss.position_dropout)
     position = jnp.concatenate([where, jnp.broadcast_to(told[:, None, None, None], (*where.shape[:3], 1))], axis=-1)
     if config.codes.kind != "none":

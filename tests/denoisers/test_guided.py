@@ -32,6 +32,16 @@ def by_label(z_t, step, cond):
     return to_prediction(x0 + 0.1 * z_t, "x0", z_t, step.t, PROCESS, x0 / NULL)
 
 
+def test_guidance_of_eps_is_the_same_image():
+    """Up to rounding; the kind that is asked for is formed exactly."""
+    step = Step(t=jnp.int32(300))
+    of_x0, of_eps = (guided(by_label, PROCESS, 3.0, null, kind=kind)(Z, step, COND) for kind in ("x0", "eps"))
+    np.testing.assert_allclose(of_eps.x0, of_x0.x0, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(of_eps.eps, of_x0.eps, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="guidance of 'v' is not possible; expected 'x0' or 'eps'"):
+        guided(by_label, PROCESS, 3.0, null, kind="v")
+
+
 @pytest.mark.parametrize("t", [jnp.int32(300), jnp.array([3, 300, 900])])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0, jnp.array([1.0, 2.0, 4.0])])
 def test_formula(t, scale):

@@ -115,8 +115,9 @@ class _Probe:
 
     def window(self, image: Array, noise: Array, index: Array, t: Array, process: Process) -> Window:
         """The noisy window at `index` (row, column) of every image; the noise (B, H + P, W + P, C) is padded."""
-        x0, inside = jax.vmap(lambda one: crop(one, index, self.patch_size))(image)
         start, side = index * self.patch_size, 2 * self.patch_size
+        first = start - self.patch_size // 2  # in the image that is not padded
+        x0, inside = jax.vmap(lambda one: crop(one, first, self.patch_size))(image)
         eps = jax.lax.dynamic_slice(noise, (0, *start, 0), (len(noise), side, side, noise.shape[-1]))
         return noisy_window(inside * x0, inside, eps, t, process, "eps")
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 
 from pdm_jax.config import DiffusionConfig
 from pdm_jax.diffusion import make_process
-from pdm_jax.ops.collage import pad_half
 from pdm_jax.systems import make_system
 from pdm_jax.systems.patch_loss import Patches, Window, crop, make_window, window_loss
 from pdm_jax.types import Cond
@@ -20,22 +19,21 @@ PROCESS = make_process(DiffusionConfig())
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.sampled_from([2, 4]), st.data())
-def test_a_window_is_cut_from_the_padded_image(n, m, patch_size, data):
+def test_a_window_is_cut_anywhere_with_zeros_outside(n, m, patch_size, data):
     image = np.random.default_rng(0).integers(1, 256, (n * patch_size, m * patch_size, 3)).astype(np.uint8)
-    row, column = data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, m - 1))
-    window, inside = crop(jnp.asarray(image), jnp.array([row, column]), patch_size)
-    padded = np.asarray(pad_half(jnp.asarray(image)[None], patch_size))[0]
-    y, x = row * patch_size, column * patch_size
-    wanted = padded[y : y + 2 * patch_size, x : x + 2 * patch_size]
+    y, x = (data.draw(st.integers(1 - patch_size, side - patch_size)) for side in image.shape[:2])
+    window, inside = crop(jnp.asarray(image), jnp.array([y, x]), patch_size)
+    padded = np.pad(image, [(patch_size, 2 * patch_size)] * 2 + [(0, 0)])[y + patch_size :, x + patch_size :]
+    wanted = padded[: 2 * patch_size, : 2 * patch_size]
     np.testing.assert_array_equal(np.asarray(window) * np.asarray(inside, np.uint8), wanted)
     np.testing.assert_array_equal(np.asarray(inside)[..., 0], wanted[..., 0] > 0)
 
 
 def test_noise_outside_the_image_is_masked():
     images = np.full((3, 8, 8, 1), 255, np.uint8)
-    place = jnp.array([[0, 0], [0, 1], [1, 1]])
+    start = 4 * jnp.array([[0, 0], [0, 1], [1, 1]]) - 2
     keys = jax.random.split(jax.random.key(0), 3)
-    window = make_window(images, place, jnp.array([999, 500, 0]), keys, PROCESS, "eps", 4)
+    window = make_window(images, start, jnp.array([999, 500, 0]), keys, PROCESS, "eps", 4)
     z_t = np.asarray(window.z_t)
     assert (z_t[0, :2] == 0).all() and (z_t[0, :, :2] == 0).all() and (z_t[0, 2:, 2:] != 0).all()
     assert (z_t[1, :, 6:] == 0).all() and (z_t[2, 6:] == 0).all()
