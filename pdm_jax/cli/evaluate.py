@@ -150,7 +150,7 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     """A run's images beside its data."""
     from pdm_jax.cli.sampling import open_sampling
     from pdm_jax.evaluation.generated import GeneratedFolder, fill
-    from pdm_jax.evaluation.image_sets import ImageSet
+    from pdm_jax.evaluation.image_sets import ImageSet, as_trained
 
     if args.size is not None:
         raise UserError("--size belongs to --images; a run's images have the size it was trained at")
@@ -176,7 +176,7 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         num=num,
         open_images=open_images,
         reference=args.reference or config.eval.source or data.source,
-        settings={"split": config.eval.split or data.split, "size": data.image_size, "channels": data.channels},
+        settings={"split": config.eval.split or data.split, **as_trained(data)},
         out=out,
         facts=facts,
         size=sampling.model.system.image_shape[:2],

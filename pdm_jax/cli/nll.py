@@ -12,7 +12,7 @@ import numpy as np
 from pdm_jax import rng
 from pdm_jax.cli.sampling import Sampling
 from pdm_jax.errors import UserError
-from pdm_jax.evaluation.image_sets import ImageSet
+from pdm_jax.evaluation.image_sets import ImageSet, as_trained
 from pdm_jax.parallel import num_batch_shards
 from pdm_jax.pipelines.likelihood import make_bits
 
@@ -54,7 +54,7 @@ def _open_images(args: argparse.Namespace, sampling: Sampling) -> ImageSet:
     """The real images, read as the run read its data, with labels where its model has classes."""
     config, data = sampling.config, sampling.config.data
     spec, split = args.reference or config.eval.source or data.source, config.eval.split or data.split
-    settings = {"split": split, "size": data.image_size, "channels": data.channels}
+    settings = {"split": split, **as_trained(data)}
     num = args.num or min(config.eval.num, len(ImageSet(spec, **settings)))
     images = ImageSet(spec, num=num, **settings)
     num_classes = sampling.model.system.num_classes

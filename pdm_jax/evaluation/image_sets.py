@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class ImageSet:
         spec: str,
         *,
         split: str = "train",
-        size: int | None = None,
+        size: int | tuple[int, int] | None = None,
         channels: int = 3,
+        crop: str = "center",
         num: int | None = None,
         spread: bool = True,
     ):
@@ -40,9 +42,10 @@ class ImageSet:
         Args:
           spec: as `config.data.source`, or a plain path.
           split: which part, where the source has parts.
-          size: crops the middle square and resizes it to this side, as training reads images; None takes images as
-            they are, and then all must have one size.
+          size: crops the middle and resizes it to this square, or (height, width), as training reads images; None takes
+            images as they are, and then all must have one size.
           channels: 3 (RGB) or 1 (grey).
+          crop: "center", or "stretch" to resize the whole image whatever its aspect.
           num: how many; None is all.
           spread: takes them evenly from all over the source, where images may lie class after class; else the first.
 
@@ -50,7 +53,7 @@ class ImageSet:
           UserError: there is no such source, or it has fewer images than `num`.
         """
         self._source = open_source(spec, split)
-        self._transform = None if size is None else ImageTransform(size, channels)
+        self._transform = None if size is None else ImageTransform(size, channels, crop)
         self._channels = channels
         have = len(self._source)
         if num is not None and num < 1:
@@ -60,7 +63,8 @@ class ImageSet:
         self._places = np.arange(num or have) * (have if spread else num or have) // (num or have)
         self.name, self._split = spec, split
         self.num_classes = len(self._source.class_names)  # 0 when unlabelled
-        self.revision = checksum([self._source.revision, f"{size} {channels} {num} {spread}"])
+        how = f"{size} {channels} {num} {spread}" + (f" {crop}" if crop != "center" else "")
+        self.revision = checksum([self._source.revision, how])
         self.image_shape = self._read(0)["image"].shape  # (H, W, C)
 
     def __len__(self) -> int:
@@ -123,6 +127,12 @@ class ImageSet:
             return self._transform(record, np.random.default_rng(0))  # a centre crop draws nothing
         pixels = np.asarray(decode(record, self._channels))
         return pixels.reshape(*pixels.shape[:2], self._channels)
+
+
+def as_trained(data: DataConfig) -> dict[str, Any]:
+    """How an `ImageSet` reads images as training reads them, without what is drawn at random."""
+    crop = "stretch" if data.crop == "stretch" else "center"
+    return {"size": data.image_size, "channels": data.channels, "crop": crop}
 
 
 def check_pairs(images: ImageSet, reference: ImageSet) -> None:

@@ -56,6 +56,7 @@ def run(images, reference):
     return evaluate(demand, judges, lambda: ImageSet(images), ImageSet(reference), batch_size=4, bar=silent)[0]
 
 
+@pytest.mark.slow
 def test_two_hosts_score_as_one(tmp_path):
     generator = np.random.default_rng(99)
     np.savez(tmp_path / "reference.npz", generator.integers(0, 255, (NUM, 12, 12, 3)).astype(np.uint8))
