@@ -42,7 +42,7 @@ SIZES = {
     "patch_dm/folder.py": 26_049_891,
     "quickstart.py": 5_455_504,
     "quickstart.py:fast": 5_455_504,
-    "quickstart_patch_dm.py": 1_720_995,
+    "quickstart_patch_dm.py": 1_564_769,
 }
 SMOKES = [
     "pdm/adm.py:64,smoke",

@@ -73,10 +73,10 @@ def make_config(network: str, scale: Scale) -> Config:
             {**size, "embed_dim": CODE_DIM, "dropout": 0.0},
             backbone="patch_unet",
             patch_size=scale.patch_size,
-            prediction="eps",
+            prediction="v",
         ),
         loss=LossConfig(
-            "plain" if network == "patches" else "both", target="eps", position_dropout=float(network == "no position")
+            "plain" if network == "patches" else "both", target="v", position_dropout=float(network == "no position")
         ),
         optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=50, clip_norm=1.0, eps=1e-8),
         codes=CodeConfig("encoder", CODE_DIM, network=size) if has_code else CodeConfig("none"),

@@ -17,7 +17,7 @@ from pdm_jax.config import Config, MeshConfig, SampleConfig, to_dict
 from pdm_jax.diffusion import timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
-from pdm_jax.pipelines.codes import sample_codes, table_codes
+from pdm_jax.pipelines.codes import read_prior, sample_codes, table_codes
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate, tell
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
 from pdm_jax.systems import System, make_system
@@ -133,4 +133,6 @@ def _prior(args: argparse.Namespace, system: System) -> str | None:
             raise UserError(f"{args.workdir} makes images of codes and has no latent prior; train one in {own}")
         logger.info("no latent prior in %s: images are made of the codes of training images", own)
         return None
-    return args.prior or str(own)
+    prior = args.prior or str(own)
+    read_prior(prior, *system.told["code"].shape)  # one that does not fit is refused before any time is spent
+    return prior

@@ -34,8 +34,7 @@ def guided(
       process: in which eps is recomputed.
       scale: w, a number, or one a sample [B].
       null: the condition without its information, or what makes it of a condition.
-      kind: what it is formed of, "x0" or "eps". Both make the same image; in float32 it is best what the network puts
-        out, since x0 of a noisy state has some hundred times the rounding errors of eps.
+      kind: what it is formed of, "x0" or "eps": the same but for rounding, which is least in what the network puts out.
       threshold: of the x0, guided or not: "none", "static", "dynamic", or a function.
       unguided_last: a sampler's last step returns the conditional x0, neither guided nor thresholded (as PDM's
         program does).
@@ -53,9 +52,7 @@ def guided(
 
     def guide(z_t: Array, step: Step, cond: Cond) -> tuple[Array, Prediction]:
         """The guided x0 and the conditional prediction."""
-        both = _paired(cond, null(cond) if callable(null) else null)
-        halves = denoiser(_twice(z_t), _doubled(step), both)
-        conditional, unconditional = (jax.tree.map(lambda x, i=i: x[i::2], halves) for i in range(2))
+        conditional, unconditional = _both(denoiser, z_t, step, _paired(cond, null(cond) if callable(null) else null))
         w = _over_images(jnp.asarray(scale, jnp.float32), z_t)
         if kind == "x0":
             return unconditional.x0 + w * (conditional.x0 - unconditional.x0), conditional
@@ -63,8 +60,7 @@ def guided(
         return x0_from_eps(eps, z_t, step.t, process), conditional
 
     def leave(z_t: Array, step: Step, cond: Cond) -> tuple[Array, Prediction]:
-        conditional = denoiser(z_t, step, cond)
-        return conditional.x0, conditional
+        return (conditional := denoiser(z_t, step, cond)).x0, conditional
 
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
         acts = (start <= step.t) & (step.t < stop)
@@ -78,6 +74,12 @@ def guided(
         return to_prediction(x0, "x0", z_t, step.t, process, conditional.variance)
 
     return clipped(denoise, process, threshold, unclipped_last=unguided_last)
+
+
+def _both(denoiser: Denoiser, z_t: Array, step: Step, conds: Cond) -> tuple[Prediction, Prediction]:
+    """The conditional and the unconditional prediction, from one call."""
+    halves = denoiser(_twice(z_t), _doubled(step), conds)
+    return tuple(jax.tree.map(lambda x, i=i: x[i::2], halves) for i in range(2))
 
 
 def _check(kind: str, start: int, stop: int, num_steps: int) -> None:

@@ -82,17 +82,27 @@ def encoded(system: System, params: Params, batches: Iterator[np.ndarray], mesh:
         yield np.asarray(run(params, placed))[: len(images)]
 
 
-def sample_codes(workdir: str | Path, dim: int, num: int, seed: int, mesh: Mesh, *, weights: str = "ema") -> np.ndarray:
-    """New codes (num, dim) float32 from the latent prior in a workdir, by its own config.sample.
+def read_prior(workdir: str | Path, dim: int) -> Config:
+    """The config of the latent prior in a workdir.
 
     Raises:
-      UserError: the workdir holds no prior, or one of codes of another size.
+      UserError: the workdir holds no prior, or one of codes of other than `dim` numbers.
     """
     config = read_config(workdir)
     if config.model.system != "code_prior":
         raise UserError(f"{workdir} holds a model of the system {config.model.system!r}, not a code_prior")
     if config.codes.dim != dim:
         raise UserError(f"the prior in {workdir} makes codes of {config.codes.dim} numbers; this model takes {dim}")
+    return config
+
+
+def sample_codes(workdir: str | Path, dim: int, num: int, seed: int, mesh: Mesh, *, weights: str = "ema") -> np.ndarray:
+    """New codes (num, dim) float32 from the latent prior in a workdir, by its own config.sample.
+
+    Raises:
+      UserError: as `read_prior`.
+    """
+    config = read_prior(workdir, dim)
     system = make_system(config)
     run = make_generate(system, config.sample, mesh, finish=lambda z: z[:, 0, 0])
     params = restore_model(workdir, system, config, mesh, weights=weights).params
