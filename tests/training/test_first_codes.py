@@ -52,5 +52,5 @@ def test_ways_that_do_not_exist_are_named(init):
 
 
 def test_features_of_another_size_are_refused(clip):
-    with pytest.raises(UserError, match="has 16 features and config.codes.dim is 8; set it so"):
+    with pytest.raises(UserError, match=r"has 16 features and config.codes.dim is 8; set it so"):
         table(f"clip:{clip}", dim=8)
