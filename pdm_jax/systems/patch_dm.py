@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from pdm_jax.config import CodeConfig, Config, LossConfig, ModelConfig
 from pdm_jax.denoisers.bind import as_denoiser
 from pdm_jax.denoisers.collaged import collaged
-from pdm_jax.diffusion import from_adm, from_pdm, make_process
+from pdm_jax.diffusion import make_process
 from pdm_jax.errors import UserError
 from pdm_jax.networks import ADMUNet, CodeEncoder, PatchUNet, PDMUNet, define
 from pdm_jax.networks.functional import Definition
@@ -25,7 +25,7 @@ from pdm_jax.types import Array, Cond, Denoiser, Params
 
 NETWORK, CODES = "network", "codes"  # groups of parameters
 _GIVEN = {"channels", "num_classes", "code_dim", "learn_variance", "dtype", "rngs"}
-_BACKBONES = {"patch_unet": (PatchUNet, None), "adm_unet": (ADMUNet, from_adm), "pdm_unet": (PDMUNet, from_pdm)}
+_BACKBONES = {"patch_unet": PatchUNet, "adm_unet": ADMUNet, "pdm_unet": PDMUNet}
 _TABLE_STD = 0.5  # of a random table; CLIP's image features have about that
 
 
@@ -49,7 +49,7 @@ def make_system(config: Config) -> System:
     def denoiser(params: Params) -> Denoiser:
         unet = definitions["unet"].bind(params[NETWORK]["unet"])
         network = collaged(unet, model.patch_size, max_patches=config.sample.max_patches)
-        return as_denoiser(network, process, prediction=model.prediction, variance=_BACKBONES[model.backbone][1])
+        return as_denoiser(network, process, prediction=model.prediction)
 
     def encode(params: Params, batch: Mapping[str, Array]) -> Array:
         if codes.kind == "table":
@@ -80,7 +80,7 @@ def make_network(model: ModelConfig, codes: CodeConfig, colours: int) -> Definit
     """The network over patches; raises `UserError` where it does not exist or has not these settings."""
     if model.backbone not in _BACKBONES:
         raise UserError(f"config.model.backbone is {model.backbone!r}; the system patch_dm has {', '.join(_BACKBONES)}")
-    backbone, _ = _BACKBONES[model.backbone]
+    backbone = _BACKBONES[model.backbone]
     settings = check_arguments(backbone, model.network, _GIVEN, "config.model.network")
     own: dict[str, Any] = {"channels": colours, "dtype": jnp.dtype(model.dtype)}
     if backbone is PatchUNet:
@@ -113,7 +113,7 @@ def make_cond(told: Told, shape: tuple[int, ...], patch_size: int) -> Cond:
 
 
 def null(cond: Cond, num_classes: int) -> Cond:
-    """The condition without code, positions and label (facts of the program: both are multiplied by 0)."""
+    """The condition without code, positions and label; the program, too, multiplies the first two by 0."""
     return dataclasses.replace(
         cond,
         code=None if cond.code is None else jnp.zeros_like(cond.code),
