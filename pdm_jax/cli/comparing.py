@@ -23,6 +23,19 @@ def check_picture(flag: str, path: str | None) -> None:
     check_output(Path(path))
 
 
+def check_pictures(out: str, compare: str | None) -> None:
+    """Raises a `UserError` where a result and its comparison could not both be written."""
+    check_picture("--out", out)
+    check_picture("--compare", compare)
+    check_apart(out, compare)
+
+
+def check_apart(out: str, compare: str | None) -> None:
+    """Raises a `UserError` where the comparison would replace the result."""
+    if compare is not None and Path(out).resolve() == Path(compare).resolve():
+        raise UserError(f"--out and --compare are both {out}; give two names")
+
+
 def write_picture(path: Path, pixels: np.ndarray) -> None:
     """Writes pixels (H, W, C) uint8 as a PNG, as they are; raises `UserError` where that is not possible."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

@@ -21,11 +21,13 @@ def add_larger_arguments(parser: argparse.ArgumentParser) -> None:
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what commands share that go on from a picture."""
     parser.add_argument("picture", metavar="IMAGE", help="of any size and kind; transparency is laid on white")
-    parser.add_argument("--out", default="result.png", help="a .png, of which known pixels are kept exactly")
+    parser.add_argument(
+        "--out", default="result.png", help="a .png; known pixels are kept exactly (but grey, by models of grey images)"
+    )
     parser.add_argument(
         "--code",
-        help="what the picture is of: the number of a training image (models with a table of codes), image (read "
-        "from the picture by the model's encoder) or none",
+        help="what the picture is of: the number of a training image (models with a table of codes), image (read by "
+        "the model's encoder from what is known of the picture, resized to the trained size) or none",
     )
     parser.add_argument(
         "--feather", type=int, default=0, metavar="PIXELS", help="known pixels beside a hole that are blended"
@@ -33,7 +35,7 @@ def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jumps", type=int, default=0, metavar="N", help="repeat each section of steps so often, to harmonise"
     )
-    parser.add_argument("--jump-length", type=int, default=5, metavar="STEPS", help="of a section (default: 5)")
+    parser.add_argument("--jump-length", type=int, metavar="STEPS", help="of a section (default: 5)")
     _add_common_arguments(parser, "what is known beside the result")
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 
-from pdm_jax.cli.comparing import beside, check_picture, write_picture
+from pdm_jax.cli.comparing import beside, check_pictures, write_picture
 from pdm_jax.cli.progress import collected
-from pdm_jax.cli.sampling_flags import SETTINGS
+from pdm_jax.cli.sampling_flags import BATCH_SIZE, SETTINGS
 from pdm_jax.config import Config, MeshConfig
 from pdm_jax.data.pictures import Picture, read_picture
 from pdm_jax.errors import UserError
@@ -28,7 +28,8 @@ from pdm_jax.pipelines.layouts import Layout, Margins, around, check_margins, wh
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
 from pdm_jax.systems import make_system
 
-_GREY = 128  # of what is not known, in comparisons
+_GREY = 128  # of what is not known, in comparisons and where codes are read
+_JUMP_LENGTH = 5  # steps
 
 
 def edit_picture(
@@ -46,10 +47,7 @@ def edit_picture(
       UserError: picture, flags and model do not fit together.
     """
     begin = time.perf_counter()
-    check_picture("--out", args.out)
-    check_picture("--compare", args.compare)
-    if args.feather < 0:
-        raise UserError(f"--feather is {args.feather}; expected a number of pixels, 0 is a hard edge")
+    _check_flags(args)
     config, mesh = _read(args), make_mesh(MeshConfig(space=args.space))
     picture = read_picture(args.picture, config.data.channels)
     image = _padded(picture.pixels, margins, 0)
@@ -57,15 +55,18 @@ def edit_picture(
     layout = _layout(config, picture.pixels.shape[:2], margins)
     known = Known(layout.place(image), layout.place(known_weights(hole, args.feather)[..., None]))
     system = make_system(config)
-    make_generate(system, config.sample, mesh)  # refuses settings that do not exist, before weights are read
-    steps = num_steps(system, config.sample, args.jump_length, args.jumps)
+    jumps = {"jump_length": args.jump_length or _JUMP_LENGTH, "num_jumps": args.jumps}
+    # What does not fit is refused before weights are read.
+    make_generate(system, config.sample, make_mesh(MeshConfig()))
+    steps = num_steps(system, config.sample, **jumps)
+    check_pictures(args.out, args.compare)
     model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
     default = "image" if read_code and config.codes.kind == "encoder" else "none"
-    codes = _codes(args.code or default, model, picture.pixels, mesh)
+    own = find_hole(picture)[..., None]
+    codes = _codes(args.code or default, model, np.where(own, np.uint8(_GREY), picture.pixels), mesh)
     told = tell(system, args.labels, 1, codes)
 
     def batches(on_step: Callable[[], object] | None) -> Iterator[np.ndarray]:
-        jumps = {"jump_length": args.jump_length, "num_jumps": args.jumps}
         run = make_edit(system, config.sample, mesh, layout, known=known, on_step=on_step, **jumps)
         return generate(run, model.params, args.seed, 1, told, mesh, batch_size=1)
 
@@ -79,6 +80,15 @@ def edit_picture(
     return 0
 
 
+def _check_flags(args: argparse.Namespace) -> None:
+    if args.feather < 0:
+        raise UserError(f"--feather is {args.feather}; expected a number of pixels, 0 is a hard edge")
+    if args.jump_length is not None and not args.jumps:
+        raise UserError("--jump-length is of --jumps; give how often sections are repeated, such as --jumps=2")
+    if args.batch_size != BATCH_SIZE:
+        raise UserError("--batch-size is for commands that make many images; this one makes one")
+
+
 def _read(args: argparse.Namespace) -> Config:
     """The config of the run, with the flags of sampling in it."""
     if args.prior is not None:
@@ -88,6 +98,8 @@ def _read(args: argparse.Namespace) -> Config:
     config = read_config(args.workdir, args.step)
     if config.model.system == "code_prior":
         raise UserError(f"{args.workdir} is a prior of semantic codes; give the model that it is for")
+    if args.max_patches is not None and config.model.system != "patch_dm":
+        raise UserError(f"--max-patches is for models of patch_dm; {args.workdir} holds one of {config.model.system}")
     settings = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
     return dataclasses.replace(config, sample=dataclasses.replace(config.sample, **settings))
 
@@ -118,7 +130,9 @@ def _codes(choice: str, model: Model, picture: np.ndarray, mesh: Mesh) -> np.nda
         if kind != "encoder":
             raise UserError("this model has no encoder that reads a picture; give --code=INDEX of a training image")
         height, width = model.config.data.size
-        image = Image.fromarray(picture.squeeze()).resize((width, height), Image.Resampling.BICUBIC)
+        image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
         batch = np.asarray(image).reshape(1, height, width, -1)
         return next(encoded(system, model.params, iter([batch]), mesh))
     if kind != "table":

@@ -99,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         manifold_num=args.manifold_num,
     )
     sides = _of_run(args) if args.workdir else _of_any(args)
+    if args.seam_period is not None and not demand.of_seams:
+        raise UserError("--seam-period is of --metrics=seams, which is not asked for")
     if demand.of_seams:
         demand = dataclasses.replace(demand, seam_period=_seam_period(args.seam_period, sides))
     real, statistics = open_reference(sides.reference, **sides.settings)

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from pdm_jax.cli.comparing import beside, check_picture, write_picture
+from pdm_jax.cli.comparing import beside, check_apart, check_picture, write_picture
 from pdm_jax.cli.output import check_output, write_images
 from pdm_jax.cli.progress import collected
 from pdm_jax.cli.sampling import Sampling, open_sampling
@@ -41,11 +41,12 @@ def make_larger(
     begin, out = time.perf_counter(), Path(args.out)
     if args.num < 1:
         raise UserError(f"--num is {args.num}; expected at least 1")
-    check_output(out)
-    check_picture("--compare", args.compare)
+    check_apart(args.out, args.compare)
     config = _patch_config(args)
     layout = arrange(config)
     sampling = open_sampling(args)
+    check_output(out)
+    check_picture("--compare", args.compare)
     large = _images(sampling, layout, args)
     small = fit(np.concatenate(list(sampling.images(args.num))), config) if args.compare else None
     if jax.process_index() == 0:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from pdm_jax.checkpoints import Checkpoints, open_workdir
+from pdm_jax.checkpoints import open_workdir
 from pdm_jax.cli.sampling_flags import SETTINGS, digest
 from pdm_jax.config import Config, MeshConfig, SampleConfig, to_dict
 from pdm_jax.diffusion import timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
-from pdm_jax.pipelines.codes import read_prior, sample_codes, table_codes
+from pdm_jax.pipelines.codes import open_prior, sample_codes, table_codes
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate, tell
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
 from pdm_jax.systems import System, make_system
@@ -33,7 +33,7 @@ class Sampling:
     sampling: SampleConfig
     about: dict[str, Any]  # what image i depends on besides i, as plain JSON
     mesh: Mesh
-    prior: str | None  # workdir of the latent prior, where the model takes codes and there is one
+    prior: Model | None  # the latent prior, where the model takes codes and there is one
     _run: Any  # the jitted sampling loop
     _args: argparse.Namespace
 
@@ -66,8 +66,7 @@ class Sampling:
         """What the model is told of each of `num` images: labels, and codes of the prior or of the training images."""
         system, codes = self.model.system, None
         if self.prior is not None:
-            (dim,) = system.told["code"].shape
-            codes = sample_codes(self.prior, dim, num, self._args.seed, self.mesh, weights=self._args.weights)
+            codes = sample_codes(self.prior, num, self._args.seed, self.mesh)
         elif system.table is not None:
             codes = table_codes(self.model, self.mesh)
             codes = codes[np.random.default_rng(self._args.seed).permutation(len(codes))]
@@ -98,14 +97,17 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
         raise UserError(f"{args.workdir} is a prior of semantic codes; sample from the model it is for, with --prior")
     run = make_generate(system, sampling, mesh)  # what cannot run is refused before weights are read
     choose_labels(args.labels, 1, system.num_classes)
-    prior = _prior(args, system)
+    if args.max_patches is not None and config.model.system != "patch_dm":
+        raise UserError(f"--max-patches is for models of patch_dm; {args.workdir} holds one of {config.model.system}")
+    prior = _prior(args, system, mesh)
     model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
     about = {
         "step": model.step,
         "weights": args.weights,
         "checksums": dict(model.checksums),
         "labels": args.labels,
-        "prior": prior and [prior, _newest(prior)],
+        "prior": prior
+        and {"checksums": dict(prior.checksums), "sample": dataclasses.asdict(prior.config.sample), "step": prior.step},
         "seed": args.seed,
         "sample": dataclasses.asdict(sampling),
         "model": dataclasses.asdict(config.model),
@@ -115,14 +117,8 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
     return Sampling(model, sampling, about, mesh, prior, run, args)
 
 
-def _newest(workdir: str) -> int:
-    """The newest step of a run that is not split."""
-    with Checkpoints(workdir) as checkpoints:
-        return checkpoints.steps()[-1]
-
-
-def _prior(args: argparse.Namespace, system: System) -> str | None:
-    """The workdir of the latent prior: the one that was given, or the folder `prior` of the run if there is one."""
+def _prior(args: argparse.Namespace, system: System, mesh: Mesh) -> Model | None:
+    """The latent prior: the one that was given, or that in the folder `prior` of the run if there is one."""
     if "code" not in system.told:
         if args.prior is not None:
             raise UserError(f"--prior is for models with semantic codes; {args.workdir} has none")
@@ -133,6 +129,4 @@ def _prior(args: argparse.Namespace, system: System) -> str | None:
             raise UserError(f"{args.workdir} makes images of codes and has no latent prior; train one in {own}")
         logger.info("no latent prior in %s: images are made of the codes of training images", own)
         return None
-    prior = args.prior or str(own)
-    read_prior(prior, *system.told["code"].shape)  # one that does not fit is refused before any time is spent
-    return prior
+    return open_prior(args.prior or str(own), *system.told["code"].shape, mesh, weights=args.weights)

@@ -14,6 +14,7 @@ SETTINGS = (
     *("sampler", "steps", "eta", "guidance", "guidance_from", "guidance_to"),
     *("clip", "percentile", "last_alpha", "unguided_last", "max_patches"),
 )
+BATCH_SIZE = 64
 _DEFAULTS = {"labels": "cycle", "prior": None, "seed": 0, "weights": "ema", "step": None, **dict.fromkeys(SETTINGS)}
 
 
@@ -45,7 +46,9 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--weights", choices=("ema", "params"), help="averaged or last (default: ema)")
     group.add_argument("--step", help="which checkpoint: a number, or best (default: the newest)")
-    group.add_argument("--batch-size", type=int, default=64, help="images computed at once (default: 64)")
+    group.add_argument(
+        "--batch-size", type=int, default=BATCH_SIZE, help=f"images computed at once (default: {BATCH_SIZE})"
+    )
     group.add_argument(
         "--space", type=int, default=1, help="devices that share the rows of each image, for huge ones (default: 1)"
     )

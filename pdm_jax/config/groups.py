@@ -24,6 +24,7 @@ def _field(default: Any = _NEEDED, *, free: bool = False, least: float | None = 
 class DataConfig:
     """Where images come from and how they become (height, width, channels) uint8 arrays."""
 
+    # codes:WORKDIR (for code_prior), or
     # builtin:digits | builtin:photos | folder:PATH | zip:PATH | arrayrecord:PATTERN | npz:PATTERN | tfds:NAME
     source: str
     image_size: int | Sequence[int] = _field(least=1)  # of squares, or (height, width)
@@ -78,8 +79,10 @@ class CodeConfig:
 
     kind: str = "none"  # none | table (one trained vector a training image) | encoder (a network reads the image)
     dim: int = _field(512, least=1)
-    num: int | None = _field(None, least=1)  # rows of the table; None is as many as the data set has images
-    init: str = "random"  # of the table: random | clip:FOLDER (image features of CLIP, ViT-B/16 in the paper)
+    num: int | None = _field(None, least=1)  # rows of the table, one an image of the data; None takes their number
+    # of the table: random | thumbnail (a projection of each image's) | clip:FOLDER (image features of CLIP, ViT-B/16
+    # in the paper)
+    init: str = "random"
     network: Mapping[str, Any] | None = None  # the encoder's own keyword arguments
     optimizer: str = "dense"  # Adam of the table: dense (every row at every step) | rows (those of the batch)
 
@@ -184,7 +187,7 @@ class SampleConfig:
     guidance_from: int = _field(0, free=True, least=0)  # guidance acts where guidance_from <= t < guidance_to
     guidance_to: int | None = _field(None, free=True, least=1)  # None is T
     unguided_last: bool = _field(False, free=True)  # the last step is neither guided nor clipped (PDM's program)
-    max_patches: int | None = _field(None, free=True, least=1)  # patch_dm: encoded or decoded at once; None is all
+    max_patches: int | None = _field(None, free=True, least=1)  # patch_dm: computed at once on a device; None is all
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from pdm_jax.denoisers.bind import Network
-from pdm_jax.denoisers.rows import over_space
+from pdm_jax.denoisers.rows import over_devices
 from pdm_jax.errors import UserError
 from pdm_jax.ops.collage import check_patches, collage, cut, join, shifted_positions
 from pdm_jax.types import Array, Cond
@@ -40,8 +40,9 @@ def collaged(network: EncoderDecoder, patch_size: int, *, max_patches: int | Non
     Args:
       network: for patches; bound to its parameters.
       patch_size: P.
-      max_patches: encodes and decodes at most so many at once, row by row. Features of two rows of patches are kept,
-        so that memory grows with the width of the image only; no patch is encoded twice. None: all at once.
+      max_patches: on each device, encodes and decodes at most so many at once (but decodes one of each image at least),
+        row by row. Features of two rows of patches are kept, so that memory grows with the width of the image only; no
+        patch is encoded twice. None: all at once.
 
     Raises:
       UserError: the network cannot be taken apart, or, when called, the image is not whole patches.
@@ -56,7 +57,7 @@ def collaged(network: EncoderDecoder, patch_size: int, *, max_patches: int | Non
         check_patches(z_t.shape[1:3], patch_size, network.num_levels)
         _check_position(cond, z_t.shape[1] // patch_size + 1, z_t.shape[2] // patch_size + 1)
         local = functools.partial(_collage, patch_size=patch_size, max_patches=max_patches)
-        return over_space(local, network, patch_size, z_t, t, cond)
+        return over_devices(local, network, patch_size, z_t, t, cond)
 
     return run
 

@@ -1,4 +1,4 @@
-"""Rows of patches shared by the devices along `space`: each gets half a patch of pixels from its neighbours."""
+"""Patches where their images lie: each device has whole rows of its own images, and half a patch of its neighbours'."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pdm_jax.types import Array, Cond
 Local = Callable[[Any, Array, Array, Cond], Any]  # (network, padded z, t, cond) -> arrays over the image, not padded
 
 
-def over_space(local: Local, network: nnx.Module, patch_size: int, z_t: Array, t: Array, cond: Cond) -> Any:
-    """`local` of the padded image, or on a mesh with `space`, of each device's padded rows of it.
+def over_devices(local: Local, network: nnx.Module, patch_size: int, z_t: Array, t: Array, cond: Cond) -> Any:
+    """`local` of the padded images, or on a mesh, of each device's own images and its padded rows of them.
 
     A device with n rows of patches needs n + 1 rows at half-patch offsets. The shared one is computed on both sides:
     that takes no longer, since n + 1 of them cannot be dealt out evenly, and moves pixels instead of features.
@@ -32,11 +32,10 @@ def over_space(local: Local, network: nnx.Module, patch_size: int, z_t: Array, t
       UserError: `space` does not divide the rows of patches.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    space = dict(mesh.shape).get("space", 1)
-    if space == 1:
+    if mesh.size == 1:
         whole = {name: _map(lambda x: pad_half(x, patch_size), getattr(cond, name)) for name in ("concat", "mask")}
         return local(network, pad_half(z_t, patch_size), t, dataclasses.replace(cond, **whole))
-    rows = z_t.shape[1] // patch_size
+    rows, space = z_t.shape[1] // patch_size, mesh.shape["space"]
     if rows % space:
         raise UserError(
             f"{rows} rows of patches cannot be shared by {space} devices along space; choose a divisor of {rows}"

@@ -157,7 +157,8 @@ def _seams(period: int, images: ImageSet, batch_size: int, process: Mapping[str,
         for batch in consume(images.batches(batch_size, **process), progress):
             kept.append((batch["index"], phase_differences(batch["image"], period)))
     score = seam_score(gather_rows(kept, len(images), period))
-    return {"seams": score.ratio, "seams_low": score.low, "seams_high": score.high, "seams_z": score.z}
+    interval = {"seams_low": score.low, "seams_high": score.high}
+    return {"seams": score.ratio, **interval, "seams_z": score.z, "seams_p": score.p}
 
 
 def _share(images: ImageSet, process: Mapping[str, int]) -> int:

@@ -82,8 +82,8 @@ def encoded(system: System, params: Params, batches: Iterator[np.ndarray], mesh:
         yield np.asarray(run(params, placed))[: len(images)]
 
 
-def read_prior(workdir: str | Path, dim: int) -> Config:
-    """The config of the latent prior in a workdir.
+def open_prior(workdir: str | Path, dim: int, mesh: Mesh, *, weights: str = "ema") -> Model:
+    """The latent prior in a workdir.
 
     Raises:
       UserError: the workdir holds no prior, or one of codes of other than `dim` numbers.
@@ -93,17 +93,16 @@ def read_prior(workdir: str | Path, dim: int) -> Config:
         raise UserError(f"{workdir} holds a model of the system {config.model.system!r}, not a code_prior")
     if config.codes.dim != dim:
         raise UserError(f"the prior in {workdir} makes codes of {config.codes.dim} numbers; this model takes {dim}")
-    return config
+    return restore_model(workdir, make_system(config), config, _over_batch(mesh), weights=weights)
 
 
-def sample_codes(workdir: str | Path, dim: int, num: int, seed: int, mesh: Mesh, *, weights: str = "ema") -> np.ndarray:
-    """New codes (num, dim) float32 from the latent prior in a workdir, by its own config.sample.
+def sample_codes(prior: Model, num: int, seed: int, mesh: Mesh) -> np.ndarray:
+    """New codes (num, D) float32 from a latent prior, by its own config.sample; their noise is not the images'."""
+    mesh = _over_batch(mesh)
+    run = make_generate(prior.system, prior.config.sample, mesh, finish=lambda z: z[:, 0, 0])
+    return np.concatenate(list(generate(run, prior.params, seed, num, {}, mesh, batch_size=1024, stream="code")))
 
-    Raises:
-      UserError: as `read_prior`.
-    """
-    config = read_prior(workdir, dim)
-    system = make_system(config)
-    run = make_generate(system, config.sample, mesh, finish=lambda z: z[:, 0, 0])
-    params = restore_model(workdir, system, config, mesh, weights=weights).params
-    return np.concatenate(list(generate(run, params, seed, num, {}, mesh, batch_size=1024)))
+
+def _over_batch(mesh: Mesh) -> Mesh:
+    """The devices of a mesh with a share of the batch each: codes have no rows to share."""
+    return Mesh(mesh.devices.reshape(-1, 1, 1), mesh.axis_names)

@@ -91,6 +91,7 @@ def generate(
     batch_size: int,
     first: int = 0,
     images: np.ndarray | None = None,
+    stream: str = "sample",
 ) -> Iterator[np.ndarray]:
     """Yields images `first` to num - 1 in batches (b, H, W, C) uint8; image i is the same for any batch size.
 
@@ -99,10 +100,11 @@ def generate(
       told: of each image, arrays (num, ...) as `System.told` wants them.
       batch_size: rounded up to a multiple of the mesh's shares; the last batch is filled up and cut back.
       images: (num, H, W, C) uint8 to start from, where `run` visits a range of steps below the noisiest; else None.
+      stream: the name of the noise; what is sampled for the same images, such as their codes, needs another one.
     """
     shares = num_batch_shards(mesh)
     batch_size = -(-min(batch_size, num) // shares) * shares
-    key = raw_key(seed)
+    key = raw_key(seed, stream)
     for start in range(first, num, batch_size):
         indices = np.arange(start, start + batch_size, dtype=np.int32)
         rows = np.minimum(indices, num - 1)
@@ -111,9 +113,9 @@ def generate(
         yield np.asarray(run(params, key, indices, own, given))[: num - start]
 
 
-def raw_key(seed: int) -> np.ndarray:
+def raw_key(seed: int, stream: str = "sample") -> np.ndarray:
     """The raw data of the key of a seed's samples."""
-    return np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), "sample")))
+    return np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), stream)))
 
 
 def nothing_told(system: System, size: int) -> dict[str, np.ndarray]:

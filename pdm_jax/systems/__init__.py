@@ -27,6 +27,11 @@ def make_system(config: Config) -> System:
     """
     if config.model.system not in _SYSTEMS:
         raise UserError(f"config.model.system is {config.model.system!r}; expected one of {', '.join(_SYSTEMS)}")
+    if config.codes.kind != "none" and config.model.system != "patch_dm":
+        raise UserError(
+            f"config.codes.kind is {config.codes.kind!r} and the system {config.model.system!r} has no codes; leave it "
+            "out, or use patch_dm"
+        )
     make, parts = _SYSTEMS[config.model.system], parts_of(config)
     if len(parts) == 1:
         return make(parts[0].config)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pdm_jax.config import convert
+from pdm_jax.config import LossConfig, convert
 from pdm_jax.diffusion import Process
 from pdm_jax.errors import UserError
 from pdm_jax.types import Array, Cond, Denoiser, Params
@@ -25,7 +25,7 @@ Told = Mapping[str, Array]  # what sampling is told of each image: label [B], co
 class Table:
     """A group of parameters `{"table": (N, D)}` with a row for each record of the data.
 
-    It is never gathered: a step reads the rows of its batch, which losses find as `batch["code"]`.
+    A training step never gathers it: it reads the rows of its batch, which losses find as `batch["code"]`.
     """
 
     group: str
@@ -67,6 +67,20 @@ def inputs_of(shape: tuple[int, int, int], num_classes: int) -> dict[str, jax.Sh
     """An image and, where there are classes, its label."""
     inputs = {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
     return inputs | ({"label": jax.ShapeDtypeStruct((), jnp.int32)} if num_classes else {})
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises a `UserError` unless `dtype` is one that networks compute in."""
+    if dtype not in ("float32", "bfloat16"):
+        raise UserError(f"config.model.dtype is {dtype!r}; expected 'float32' or 'bfloat16'")
+
+
+def check_steps(loss: LossConfig, num_steps: int) -> None:
+    """Raises a `UserError` unless there are steps to train."""
+    if not 0 <= loss.t_min < loss.t_max <= num_steps:
+        raise UserError(
+            f"config.loss trains steps [{loss.t_min}, {loss.t_max}); expected 0 <= t_min < t_max <= {num_steps}"
+        )
 
 
 def check_arguments(cls: type, arguments: Mapping[str, Any], given: set[str], path: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pdm_jax.diffusion import make_process, v_from_x0_eps
 from pdm_jax.errors import UserError
 from pdm_jax.networks import CodeMLP, define
 from pdm_jax.networks.functional import Definition
-from pdm_jax.systems.base import System, check_arguments
+from pdm_jax.systems.base import System, check_arguments, check_dtype, check_steps
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
 _GROUP = "network"
@@ -28,14 +28,8 @@ def make_system(config: Config) -> System:
       UserError: settings do not fit together.
     """
     model, dim, process = config.model, config.codes.dim, make_process(config.diffusion)
+    _check(config, process.num_steps)
     definition = make_network(config)
-    if config.loss.kind not in ("l1", "mse"):
-        raise UserError(f"config.loss.kind is {config.loss.kind!r}; expected 'l1' (the program's) or 'mse' of codes")
-    if model.prediction not in ("eps", "x0", "v") or config.loss.target != model.prediction:
-        raise UserError(
-            f"config.model.prediction is {model.prediction!r} and config.loss.target {config.loss.target!r}; expected "
-            "the same: 'eps', 'x0' or 'v'"
-        )
 
     def denoiser(params: Params) -> Denoiser:
         network = definition.bind(params[_GROUP])
@@ -79,3 +73,20 @@ def make_network(config: Config) -> Definition:
     return define(
         lambda rngs: CodeMLP(code_dim=config.codes.dim, dtype=jnp.dtype(config.model.dtype), rngs=rngs, **settings)
     )
+
+
+def _check(config: Config, num_steps: int) -> None:
+    model = config.model
+    check_dtype(model.dtype)
+    check_steps(config.loss, num_steps)
+    if config.loss.kind not in ("l1", "mse"):
+        raise UserError(f"config.loss.kind is {config.loss.kind!r}; expected 'l1' (the program's) or 'mse' of codes")
+    if model.prediction not in ("eps", "x0", "v") or config.loss.target != model.prediction:
+        raise UserError(
+            f"config.model.prediction is {model.prediction!r} and config.loss.target {config.loss.target!r}; expected "
+            "the same: 'eps', 'x0' or 'v'"
+        )
+    if config.train.grid_every is not None or (config.eval.every is not None and config.eval.metric != "loss"):
+        raise UserError(
+            "a prior makes codes and no pictures; leave out config.train.grid_every, and measure the 'loss'"
+        )

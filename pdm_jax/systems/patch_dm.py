@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pdm_jax.config import CodeConfig, Config, LossConfig, ModelConfig
+from pdm_jax.config import CodeConfig, Config, ModelConfig
 from pdm_jax.denoisers.bind import as_denoiser
 from pdm_jax.denoisers.collaged import collaged
+from pdm_jax.denoisers.pixel_patches import independent
 from pdm_jax.diffusion import make_process
 from pdm_jax.errors import UserError
 from pdm_jax.networks import ADMUNet, CodeEncoder, PatchUNet, PDMUNet, define
@@ -19,7 +20,7 @@ from pdm_jax.networks.functional import Definition
 from pdm_jax.ops import positions
 from pdm_jax.ops.collage import check_patches
 from pdm_jax.ops.images import to_float
-from pdm_jax.systems.base import System, Table, Told, check_arguments, inputs_of
+from pdm_jax.systems.base import System, Table, Told, check_arguments, check_dtype, check_steps, inputs_of
 from pdm_jax.systems.patch_loss import KINDS, make_loss
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
@@ -35,6 +36,7 @@ def make_system(config: Config) -> System:
     Parameters are `{"network": {"unet", maybe "encoder"}}`, and with a table of codes `{"codes": {"table"}}`.
     """
     model, codes = config.model, config.codes
+    check_dtype(model.dtype)
     shape, process = (*config.data.size, config.data.channels), make_process(config.diffusion)
     definitions = {"unet": make_network(model, codes, config.data.channels)}
     if codes.kind == "encoder":
@@ -48,6 +50,8 @@ def make_system(config: Config) -> System:
 
     def denoiser(params: Params) -> Denoiser:
         unet = definitions["unet"].bind(params[NETWORK]["unet"])
+        if config.loss.kind == "plain":  # it never saw a collage
+            return independent(as_denoiser(unet, process, prediction=model.prediction), model.patch_size)
         network = collaged(unet, model.patch_size, max_patches=config.sample.max_patches)
         return as_denoiser(network, process, prediction=model.prediction)
 
@@ -126,7 +130,9 @@ def _table(codes: CodeConfig, key: Array) -> Params:
     if codes.kind != "table":
         return {}
     if codes.num is None:
-        raise UserError("config.codes.num is not set: the table of codes needs as many rows as the data has images")
+        raise UserError(
+            "config.codes.num is not set: the table of codes needs a row for each image; set it to their number"
+        )
     return {CODES: {"table": _TABLE_STD * jax.random.normal(key, (codes.num, codes.dim))}}
 
 
@@ -157,20 +163,13 @@ def _check(config: Config) -> None:
     check_patches(config.data.size, model.patch_size, len(model.network["channel_mult"]))
     allowed = {
         "model.prediction": (model.prediction, ("eps", "x0", "v")),
-        "model.dtype": (model.dtype, ("float32", "bfloat16")),
         "loss.kind": (loss.kind, KINDS),
         "loss.target": (loss.target, (model.prediction,)),
+        "loss.vlb_weight": (loss.vlb_weight, (0.0,)),
         "codes.kind": (codes.kind, ("none", "table", "encoder")),
         "codes.optimizer": (codes.optimizer, ("dense", "rows")),
     }
     for name, (value, wanted) in allowed.items():
         if value not in wanted:
             raise UserError(f"config.{name} is {value!r}; expected {' or '.join(map(repr, wanted))} in patch_dm")
-    _check_steps(loss, make_process(config.diffusion).num_steps)
-
-
-def _check_steps(loss: LossConfig, num_steps: int) -> None:
-    if not 0 <= loss.t_min < loss.t_max <= num_steps:
-        raise UserError(
-            f"config.loss trains steps [{loss.t_min}, {loss.t_max}); expected 0 <= t_min < t_max <= {num_steps}"
-        )
+    check_steps(loss, make_process(config.diffusion).num_steps)

@@ -175,6 +175,5 @@ def _dropped(keys: Array, name: str, probability: float) -> Array:
 
 
 def _dropout_keys(config: Config, keys: Array) -> Array | None:
-    """Keys where the network has dropout and it is on."""
-    has_dropout = config.model.backbone == "patch_unet" and config.model.network.get("dropout", 0.1) > 0
-    return rng.stream_each(keys, "dropout") if has_dropout else None
+    """Keys where the network may have dropout."""
+    return rng.stream_each(keys, "dropout") if config.model.backbone == "patch_unet" else None

@@ -18,7 +18,7 @@ from pdm_jax.networks import ADMUNet, PDMUNet, ViT, define
 from pdm_jax.networks.functional import Definition
 from pdm_jax.networks.pdm_unet import check_grid
 from pdm_jax.ops.images import to_float
-from pdm_jax.systems.base import Loss, System, check_arguments, inputs_of
+from pdm_jax.systems.base import Loss, System, check_arguments, check_dtype, check_steps, inputs_of
 from pdm_jax.types import Array, Cond, Denoiser, Params, Step
 
 _GROUP = "network"
@@ -73,8 +73,7 @@ def make_network(model: ModelConfig, colours: int) -> Definition:
         raise UserError(f"config.model.backbone is {model.backbone!r}; expected one of {', '.join(_BACKBONES)}")
     backbone, _ = _BACKBONES[model.backbone]
     settings = check_arguments(backbone, model.network, _GIVEN, "config.model.network")
-    if model.dtype not in ("float32", "bfloat16"):
-        raise UserError(f"config.model.dtype is {model.dtype!r}; expected 'float32' or 'bfloat16'")
+    check_dtype(model.dtype)
     channels = model.patch_size**2 * colours
     return define(
         lambda rngs: backbone(
@@ -115,10 +114,7 @@ def _check_loss(loss: LossConfig, model: ModelConfig, num_steps: int) -> None:
         raise UserError(f"config.loss.target is {loss.target!r}; expected 'x0', or with kind 'mse' also 'eps' or 'v'")
     if model.prediction not in ("x0", "eps", "v"):
         raise UserError(f"config.model.prediction is {model.prediction!r}; expected 'x0', 'eps' or 'v'")
-    if not 0 <= loss.t_min < loss.t_max <= num_steps:
-        raise UserError(
-            f"config.loss trains steps [{loss.t_min}, {loss.t_max}); expected 0 <= t_min < t_max <= {num_steps}"
-        )
+    check_steps(loss, num_steps)
     if loss.label_dropout and model.network.get("has_null") is False:
         raise UserError("config.loss.label_dropout needs a null label, which config.model.network.has_null=False lacks")
     if loss.vlb_weight and not model.network.get("learn_variance", True):

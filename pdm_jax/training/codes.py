@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -28,9 +28,9 @@ def with_table_size(config: Config, dataset: Any) -> Config:
 
 
 def check_table(config: Config, dataset: Any) -> None:
-    """Raises a `UserError` where the data has more images than the table has rows."""
+    """Raises a `UserError` unless the table has a row for each image: others would never be trained, and sampled."""
     num = config.codes.num
-    if config.codes.kind == "table" and num is not None and num < dataset.num_records:
+    if config.codes.kind == "table" and num not in (None, dataset.num_records):
         raise UserError(
             f"config.codes.num is {num}, but {dataset.name} has {dataset.num_records} images; set it to "
             f"{dataset.num_records} (or leave it out)"
@@ -46,19 +46,23 @@ def with_first_codes(config: Config, dataset: Dataset, params: Params) -> Params
     if config.codes.kind != "table" or config.codes.init == "random":
         return params
     table = params["codes"]["table"]
-    codes = np.array(jax.device_get(table)) if table.is_fully_addressable else np.zeros(table.shape, np.float32)
-    encode = _encoder(config.codes, config.data.channels, config.seed)
-    for batch in _batches(dataset):
-        codes[batch["index"]] = np.asarray(encode(batch["image"]))
+    encode, codes = _encoder(config.codes, config.data.channels, config.seed), np.zeros(table.shape, np.float32)
+    found = [(batch["index"], np.asarray(encode(batch["image"]))) for batch in dataset.once()]
+    index, values = _from_all_hosts(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    codes[index] = values
     return params | {"codes": {"table": jax.make_array_from_callback(table.shape, table.sharding, codes.__getitem__)}}
 
 
-def _batches(dataset: Dataset) -> Iterator[dict[str, np.ndarray]]:
-    """All records, on every host."""
+def _from_all_hosts(index: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and their codes (n, D) of this host's images, together with those of the other hosts."""
     if jax.process_count() == 1:
-        yield from dataset.once()
-        return
-    raise UserError("config.codes.init reads all images on one host; start with one process, or use 'random'")
+        return index, values
+    from jax.experimental import multihost_utils
+
+    most = int(multihost_utils.process_allgather(np.int32(len(index))).max())
+    again = np.arange(most) % len(index)  # arrays of one size: some rows are sent twice
+    index, values = multihost_utils.process_allgather((index[again].astype(np.int32), values[again]))
+    return index.reshape(-1), values.reshape(-1, values.shape[-1])
 
 
 def _encoder(codes: CodeConfig, channels: int, seed: int) -> Encode:
@@ -88,6 +92,8 @@ def thumbnails(dim: int, channels: int, seed: int) -> Encode:
 
 def clip_features(folder: str, dim: int) -> Encode:
     """CLIP's image features, before they are normed, of the middle of each image (section 4.3).
+
+    CLIP sees images as they are trained on, cropped and resized; the program gives it the stored ones.
 
     Args:
       folder: of a CLIP model in Hugging Face's layout, such as clip-vit-base-patch16.

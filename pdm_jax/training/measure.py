@@ -43,6 +43,11 @@ def make_measure(part: Part, system: System, mesh: Mesh, dataset: Dataset, workd
         return None
     if config.eval.metric not in ("loss", "fid"):
         raise UserError(f"config.eval.metric is {config.eval.metric!r}; expected 'loss' or 'fid'")
+    if config.eval.source is not None and system.table is not None:
+        raise UserError(
+            "config.eval.source has images that are not in the table of codes; leave it out, or use "
+            "config.codes.kind 'encoder'"
+        )
     if config.eval.source is not None:
         dataset = _open(config, mesh)
     if config.eval.metric == "loss":

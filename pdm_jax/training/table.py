@@ -68,7 +68,8 @@ def update_table(
     correction = count.astype(jnp.float32)[:, None]
     mu_hat, nu_hat = mu / (1 - config.b1**correction), nu / (1 - config.b2**correction)
     warm = jnp.minimum(1.0, state["step"] / config.warmup_steps) if config.warmup_steps else 1.0
-    step = -config.learning_rate * warm * mu_hat / (jnp.sqrt(nu_hat) + config.eps)
+    decay = config.weight_decay * values.at[at].get(mode="fill", fill_value=0)
+    step = -config.learning_rate * warm * (mu_hat / (jnp.sqrt(nu_hat) + config.eps) + decay)
     state = {
         "mu": state["mu"].at[at].set(mu, mode="drop"),
         "nu": state["nu"].at[at].set(nu, mode="drop"),

@@ -153,3 +153,14 @@ def test_sizes_and_positions_that_do_not_fit_are_refused():
         collaged(network(), PATCH)(z[:, :12], t, cond)
     with pytest.raises(UserError, match="positions are 3x3x3; an image of this size has 2x3x3"):
         collaged(network(), PATCH)(z[:, :8], t, cond)
+
+
+def test_with_a_limit_each_device_encodes_its_own_images():
+    mesh = make_mesh(MeshConfig(data=4), jax.devices()[:4])
+    z, t, cond = inputs(2, 2, batch=4)
+    arguments = jax.device_put(z, image_sharding(mesh)), t, jax.device_put(cond, replicated(mesh))
+    run = jax.jit(on_mesh(collaged(network(), PATCH, max_patches=2), mesh))
+    text = run.lower(*arguments).compile().as_text()
+    assert not [name for name in ("all-gather", "all-to-all", "collective-permute", "all-reduce") if name in text]
+    wanted = collaged(network(), PATCH)(z, t, cond)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), run(*arguments), wanted)

@@ -202,7 +202,7 @@ def _prior(case: Case) -> tuple[System, dict]:
         _config(
             data={"image_size": 1, "channels": 3},
             model={"system": "code_prior", "network": {k: v for k, v in settings.items() if k != "code_dim"}},
-            codes={"kind": "table", "dim": settings["code_dim"]},
+            codes={"dim": settings["code_dim"]},
             loss={"kind": "l1"},
             diffusion=_diffusion(config["latent_schedule"], config["T"]),
         )

@@ -7,7 +7,7 @@ import pytest
 from pdm_jax.checkpoints import Checkpoints
 from pdm_jax.config import MeshConfig, to_dict
 from pdm_jax.parallel import make_mesh
-from pdm_jax.pipelines.codes import read_codes, sample_codes
+from pdm_jax.pipelines.codes import open_prior, read_codes, sample_codes
 from pdm_jax.training import train
 from tests import tiny
 from tests.cli.conftest import random_weights
@@ -62,7 +62,10 @@ def test_a_prior_is_trained_on_the_codes_of_a_run_and_sampled_with_it(pdm, sampl
     assert images.shape == (3, 16, 24, 3) and (images != plain).any()
     parts, _ = sample(first, f"--prior={prior}", "--max-patches=5")
     assert np.abs(images.astype(int) - parts).max() <= 1
-    codes = sample_codes(prior, 16, 3, 0, make_mesh(MeshConfig()))
+    rows, _ = sample(first, f"--prior={prior}", "--space=2")
+    assert np.abs(images.astype(int) - rows).max() <= 1
+    mesh = make_mesh(MeshConfig())
+    codes = sample_codes(open_prior(prior, 16, mesh), 3, 0, mesh)
     assert codes.shape == (3, 16) and len(np.unique(codes, axis=0)) == 3
 
 
@@ -108,6 +111,7 @@ def test_what_does_not_fit_is_said(refused, first, prior_file, workdir, tmp_path
     train = "train", f"--config={prior_file}", f"--workdir={tmp_path / 'new'}"
     assert "reads codes:WORKDIR of a first run" in refused(*train, "--config.data.source=builtin:digits")
     assert "has no semantic codes" in refused(*train, f"--config.data.source=codes:{workdir}")
+    assert "a prior makes codes and no pictures" in refused(*train, "--config.train.grid_every=2")
     assert "have 16 numbers; set config.codes.dim to that" in refused(
         *train, f"--config.data.source=codes:{first}", "--config.codes.dim=8"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from pdm_jax.errors import UserError
 from pdm_jax.networks import count_params
-from pdm_jax.systems import make_system
+from pdm_jax.systems import make_system, patch_loss
 from pdm_jax.types import Step
 from tests import tiny
 
@@ -64,7 +64,21 @@ def test_denoising_uses_code_and_position_and_the_null_has_neither(system, param
     np.testing.assert_array_equal(other, nothing)
 
 
-def test_the_loss_drops_codes_and_positions_as_often_as_it_is_told(monkeypatch):
+def test_positions_are_dropped_as_often_as_they_are_told():
+    """Images of one colour have windows alike: with the same noise only their positions tell them apart."""
+    keys = jnp.broadcast_to(jax.random.split(jax.random.key(0), 1), 6)
+    starts = jnp.array([[-4, -4], [4, 4], [-4, 12], [4, 4], [4, -4], [-4, 4]])
+
+    def told(dropout):
+        config = table(loss={"position_dropout": dropout, "code_dropout": 0.0})
+        batch = {"code": jnp.zeros((6, 16))}
+        return patch_loss._cond(config, {}, batch, keys, starts, None).position
+
+    assert (told(0.0)[..., 2] == 1).all() and (told(1.0)[..., 2] == 0).all()
+    np.testing.assert_array_equal(told(0.0)[1, ..., :2], [[[1, 1], [1, 2]], [[2, 1], [2, 2]]])
+
+
+def test_the_loss_drops_codes_as_often_as_it_is_told():
     """With everything dropped the loss does not depend on the code."""
     images = np.zeros((8, 16, 24, 3), np.uint8)
     keys = jax.random.split(jax.random.key(0), 8)
@@ -112,6 +126,9 @@ def test_the_released_network_and_the_papers():
         ({"codes": {"num": None}}, "config.codes.num is not set"),
         ({"codes": {"kind": "encoder", "network": {"width": 32}}}, "config.codes.network.channel_mult is missing"),
         ({"loss": {"t_min": 5, "t_max": 5}}, r"trains steps \[5, 5\)"),
+        ({"model": {"dtype": "bf16"}}, "config.model.dtype is 'bf16'; expected 'float32' or 'bfloat16'"),
+        ({"loss": {"vlb_weight": 1.0}}, "config.loss.vlb_weight is 1.0; expected 0.0"),
+        ({"model": {"system": "pdm"}}, "the system 'pdm' has no codes"),
         ({"split": {"boundaries": 500}}, "each part would learn codes of its own"),
     ],
 )
