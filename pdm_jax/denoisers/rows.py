@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 
 from pdm_jax.errors import UserError
 from pdm_jax.ops.collage import pad_half
+from pdm_jax.ops.devices import is_partitioned
 from pdm_jax.parallel import BATCH_AXES
 from pdm_jax.types import Array, Cond
 
@@ -31,11 +32,10 @@ def over_devices(local: Local, network: nnx.Module, patch_size: int, z_t: Array,
     Raises:
       UserError: `space` does not divide the rows of patches.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.size == 1:
+    if not is_partitioned():
         whole = {name: _map(lambda x: pad_half(x, patch_size), getattr(cond, name)) for name in ("concat", "mask")}
         return local(network, pad_half(z_t, patch_size), t, dataclasses.replace(cond, **whole))
-    rows, space = z_t.shape[1] // patch_size, mesh.shape["space"]
+    rows, space = z_t.shape[1] // patch_size, jax.sharding.get_abstract_mesh().shape["space"]
     if rows % space:
         raise UserError(
             f"{rows} rows of patches cannot be shared by {space} devices along space; choose a divisor of {rows}"
@@ -65,6 +65,8 @@ def over_devices(local: Local, network: nnx.Module, patch_size: int, z_t: Array,
 
 def _with_neighbours(x: Array, patch_size: int, space: int) -> Array:
     """A device's rows x (B, h, W, C) with half a patch around: rows of its neighbours, zeros at the image's ends."""
+    if space == 1:
+        return pad_half(x, patch_size)
     half = patch_size // 2
     above = jax.lax.ppermute(x[:, -half:], "space", [(i, i + 1) for i in range(space - 1)])
     below = jax.lax.ppermute(x[:, :half], "space", [(i + 1, i) for i in range(space - 1)])

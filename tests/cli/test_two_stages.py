@@ -111,7 +111,9 @@ def test_what_does_not_fit_is_said(refused, first, prior_file, workdir, tmp_path
     train = "train", f"--config={prior_file}", f"--workdir={tmp_path / 'new'}"
     assert "reads codes:WORKDIR of a first run" in refused(*train, "--config.data.source=builtin:digits")
     assert "has no semantic codes" in refused(*train, f"--config.data.source=codes:{workdir}")
-    assert "a prior makes codes and no pictures" in refused(*train, "--config.train.grid_every=2")
+    assert "a prior makes codes and no pictures" in refused(
+        *train, f"--config.data.source=codes:{first}", "--config.train.grid_every=2"
+    )
     assert "have 16 numbers; set config.codes.dim to that" in refused(
         *train, f"--config.data.source=codes:{first}", "--config.codes.dim=8"
     )
