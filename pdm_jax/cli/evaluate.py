@@ -9,12 +9,15 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pdm_jax.cli.running import add_running_arguments, start
 from pdm_jax.cli.sampling_flags import add_sampling_arguments, digest, refuse_sampling_arguments
 from pdm_jax.cli.sizes import image_size
 from pdm_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from pdm_jax.evaluation.demand import Demand
 
 _METRICS = "fid,precision,recall"
 
@@ -99,10 +102,7 @@ def run(args: argparse.Namespace) -> int:
         manifold_num=args.manifold_num,
     )
     sides = _of_run(args) if args.workdir else _of_any(args)
-    if args.seam_period is not None and not demand.of_seams:
-        raise UserError("--seam-period is of --metrics=seams, which is not asked for")
-    if demand.of_seams:
-        demand = dataclasses.replace(demand, seam_period=_seam_period(args.seam_period, sides))
+    demand = _with_seam_period(demand, args.seam_period, sides)
     real, statistics = open_reference(sides.reference, **sides.settings)
     demand.check_num(sides.num, None if real is None else len(real))
 
@@ -186,15 +186,19 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     )
 
 
-def _seam_period(given: int | None, sides: _Sides) -> int:
-    """The side of the patches; refused before images are made where they have no borders."""
+def _with_seam_period(demand: Demand, given: int | None, sides: _Sides) -> Demand:
+    """The demand with the side of the patches; refused before images are made where they have no borders."""
     from pdm_jax.evaluation.seams import check_period
 
+    if not demand.of_seams:
+        if given is not None:
+            raise UserError("--seam-period is of --metrics=seams, which is not asked for")
+        return demand
     period = sides.patch_size if given is None else given
     if period in (None, 1):
         raise UserError("seams are of patches; give --seam-period=P, the side of the patches in pixels")
     check_period(*sides.size, period)
-    return period
+    return dataclasses.replace(demand, seam_period=period)
 
 
 def _run_nll(args: argparse.Namespace) -> int:
