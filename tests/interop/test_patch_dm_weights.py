@@ -172,7 +172,8 @@ def test_translation():
         "dropout": 0.1,
     }
     assert translate("encoder", ENCODER | {"image_size": 256})["attn_levels"] == (4,)
-    assert translate("latent", LATENT) == {"code_dim": 512, "width": 2048, "num_layers": 10, "time_width": 64}
+    latent = {"code_dim": 512, "width": 2048, "num_layers": 10, "skip_layers": tuple(range(1, 10)), "time_width": 64}
+    assert translate("latent", LATENT) == latent
 
 
 def test_translation_errors():
