@@ -210,6 +210,7 @@ PATCH_DM = {
 }
 CODE_PRIOR = PATCH_DM | {
     "model": {"system": "code_prior", "prediction": "eps", "network": {"width": 8, "num_layers": 2}},
+    "codes": {"dim": 4},
     "loss": {"kind": "l1", "target": "eps"},
 }
 ENCODER = {"kind": "encoder", "dim": 4, "network": {"width": 32, "channel_mult": (1,), "num_blocks": 1}}
