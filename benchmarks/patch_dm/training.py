@@ -31,7 +31,8 @@ class Photographs:
 
     name: str
     train: np.ndarray
-    held_out: np.ndarray  # not trained on; samples get the codes of these
+    # Not trained on; samples get the codes of these. Windows of `builtin:photos` overlap with those that are.
+    held_out: np.ndarray
 
 
 def read_photographs(source: str, size: int, num: int, num_held_out: int) -> Photographs:

@@ -52,5 +52,7 @@ def test_sizes_that_do_not_fit_are_refused(size, patch_size, levels, message):
         check_patches(size, patch_size, levels)
 
 
-def test_a_size_that_fits_is_accepted():
+def test_a_size_that_fits_is_accepted_and_one_pixel_more_is_not():
     check_patches((64, 128), 32, 4)
+    with pytest.raises(UserError, match="64x129"):
+        check_patches((64, 129), 32, 4)
