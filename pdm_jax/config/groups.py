@@ -63,9 +63,10 @@ class DiffusionConfig:
 class ModelConfig:
     """What is trained."""
 
-    system: str  # a module of pdm_jax.systems: pdm | patch_dm | code_prior
+    system: str  # a module of pdm_jax.systems: pdm | patch_dm | code_prior | autoencoder | ldm | classifier
     network: Mapping[str, Any]  # the network's own keyword arguments
-    backbone: str = "pdm_unet"  # pdm_unet | adm_unet | vit; patch_unet or, collaged, the first two in patch_dm
+    # pdm_unet | adm_unet | vit; ldm_unet in ldm; patch_unet or, collaged, the first two in patch_dm
+    backbone: str = "pdm_unet"
     patch_size: int | Sequence[int] = 1  # P: pixels moved to channels (for a split model maybe one a part), or the
     # side of Patch-DM's patches
     prediction: str = "x0"  # what the network puts out: x0 | eps | v
@@ -88,6 +89,50 @@ class CodeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LatentConfig:
+    """The first stage of latent diffusion (LDM section 3.1), in its own run and in those on its latents."""
+
+    kind: str = "none"  # none (diffusion of pixels) | kl | vq
+    network: Mapping[str, Any] | None = None  # the autoencoder's own keyword arguments; None takes first_stage's
+    first_stage: str | None = _field(None, free=True)  # workdir that its weights come from; each checkpoint keeps them
+    # groups in which the first stage's own run differs from this config: it is trained first, in WORKDIR/first_stage
+    training: Mapping[str, Mapping[str, Any]] | None = None
+    scale: float | None = 1.0  # latents are multiplied by it; None is 1 / deviation of the first batch's
+    dtype: str = "float32"  # of its computation: float32 | bfloat16
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructionConfig:
+    """What a first stage is trained for (LDM appendix G): to reconstruct, to look real, and to keep little."""
+
+    # files of VGG16 and of LPIPS's heads, "VGG16.pth,HEADS.pth"; None leaves the term out
+    perceptual: str | None = _field(None, free=True)
+    perceptual_weight: float = _field(1.0, least=0)
+    kl_weight: float = _field(1e-6, least=0)  # kind kl; both terms are sums over an image
+    codebook_weight: float = _field(1.0, least=0)  # kind vq; all terms are means
+    beta: float = _field(0.25, least=0)  # of the codebook's part of its term (the program's order)
+    critic_loss: str = "hinge"  # hinge | vanilla
+    critic_weight: float = _field(0.5, least=0)  # times the ratio of gradients; 0 trains without a critic
+    critic_start: int = _field(50_001, least=0)  # step from which the critic counts
+    critic_layers: int = _field(3, least=1)
+    critic_width: int = _field(64, least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionConfig:
+    """What the system ldm is told of an image besides a label that its network embeds itself."""
+
+    kinds: Sequence[str] = ()  # class | text | layout, read by attention; semantic | superres | inpaint, beside z_t
+    networks: Mapping[str, Mapping[str, Any]] | None = None  # of each kind, the keyword arguments of what reads it
+    # of text: a tokenizer.json, which is kept in the workdir; None trains one on the captions of the data
+    tokenizer: str | None = _field(None, free=True)
+    max_length: int = _field(77, least=2)  # of text: tokens of a caption
+    factor: int = _field(4, least=2)  # of superres: how much smaller the image is that it is told
+    degradation: str = "bicubic"  # of superres: bicubic | bsr (the released model's) | bsr_full
+    mask: str = "mixed"  # of inpaint: thin | medium | thick | mixed
+
+
+@dataclasses.dataclass(frozen=True)
 class SplitConfig:
     """Several networks, each for its range of steps (PDM section 4.1); without a boundary there is one for all.
 
@@ -104,7 +149,7 @@ class SplitConfig:
 class LossConfig:
     """The training objective; all terms are means over the global batch."""
 
-    # sqrt_snr (pixel sum of the x0 error times sqrt(SNR), PDM) | mse (pixel mean) | l1 (of code_prior)
+    # sqrt_snr (pixel sum of the x0 error times sqrt(SNR), PDM) | mse (pixel mean) | l1
     # of patch_dm: shifted (its paper) | both (its program: shifted patches and, without collage, those they are of)
     # | plain (without collage, on patches from anywhere)
     kind: str = "sqrt_snr"
@@ -117,6 +162,7 @@ class LossConfig:
     label_dropout: float = _field(0.0, least=0, most=1)  # probability that a label becomes the null label
     code_dropout: float = _field(0.0, least=0, most=1)  # that an image's semantic code becomes zero
     position_dropout: float = _field(0.0, least=0, most=1)  # that all patches of an image lose their positions
+    context_dropout: float = _field(0.0, least=0, most=1)  # that a caption or layout becomes the empty one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +234,7 @@ class SampleConfig:
     guidance_to: int | None = _field(None, free=True, least=1)  # None is T
     unguided_last: bool = _field(False, free=True)  # the last step is neither guided nor clipped (PDM's program)
     max_patches: int | None = _field(None, free=True, least=1)  # patch_dm: computed at once on a device; None is all
+    decode_tile: int | None = _field(None, free=True, least=8)  # latents decoded at once, a side; None is all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +256,9 @@ class Config:
     optimizer: OptimizerConfig
     diffusion: DiffusionConfig = DiffusionConfig()
     codes: CodeConfig = CodeConfig()
+    latent: LatentConfig = LatentConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    condition: ConditionConfig = ConditionConfig()
     split: SplitConfig = SplitConfig()
     ema: EmaConfig = EmaConfig()
     train: TrainConfig = TrainConfig()
