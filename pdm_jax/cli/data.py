@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 
 from pdm_jax.cli.sizes import image_size
+from pdm_jax.data.record import FIELDS
 from pdm_jax.data.sources import open_source
 
 
@@ -17,8 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     build = commands.add_parser(
         "build",
         help="turn images into one ArrayRecord file",
-        description="Writes the images of a source into one ArrayRecord file with their classes, encoded as they are "
-        "without --size. Use it as --config.data.source=arrayrecord:OUT.",
+        description="Writes the images of a source into one ArrayRecord file with their classes, captions, layouts and "
+        "class maps, encoded as they are without --size. Use it as --config.data.source=arrayrecord:OUT.",
     )
     build.add_argument("source", metavar="SRC", help="a folder, a zip, or any data source such as tfds:NAME")
     build.add_argument("out", metavar="OUT.array_record", type=Path, help="the file to write")
@@ -39,7 +40,7 @@ def _build(args: argparse.Namespace) -> int:
 
     from pdm_jax.data.build import build_array_record
 
-    source = open_source(args.source, args.split)
+    source = open_source(args.source, args.split, FIELDS)
     progress = functools.partial(tqdm, total=len(source), unit="image", desc=args.out.name)
     written, skipped = build_array_record(source, args.out, progress, args.force, args.size)
     classes = f"{len(source.class_names)} classes" if source.class_names else "no classes"

@@ -61,7 +61,8 @@ def build_array_record(
         if skipped == len(source):
             raise UserError(f"none of the {skipped} images decodes, so that {path} was not written")
 
-    return write_array_record(path, usable(), source.class_names), skipped
+    fields = [field for field in source.fields if not source.lacking(field)]
+    return write_array_record(path, usable(), source.class_names, fields), skipped
 
 
 def _decodable(source: Source, size: tuple[int, int] | None) -> Iterable[Record | BrokenImageError]:

@@ -54,6 +54,23 @@ def decode_reduced(record: Record, channels: int, least: tuple[int, int] | None)
         raise BrokenImageError(f"{record.name}: {reason}") from error
 
 
+def decode_classes(record: Record) -> Image.Image:
+    """A record's class map as an image of mode "L", whose values are class numbers: grey values or palette entries.
+
+    Raises:
+      BrokenImageError: the bytes are no image, are damaged, or are neither 8-bit grey nor a palette.
+    """
+    if isinstance(record.map, np.ndarray):
+        return Image.fromarray(record.map)
+    try:
+        with Image.open(io.BytesIO(record.map)) as image:
+            if image.mode not in ("L", "P"):
+                raise ValueError(f"has the mode {image.mode}; expected class numbers as 8-bit grey or a palette")
+            return Image.fromarray(np.asarray(image))
+    except Exception as error:
+        raise BrokenImageError(f"the class map of {record.name}: {error}") from error
+
+
 def encode_png(pixels: np.ndarray) -> bytes:
     """PNG bytes of uint8 pixels (H, W), (H, W, 1) or (H, W, 3)."""
     file = io.BytesIO()

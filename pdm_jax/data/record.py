@@ -5,9 +5,19 @@ from __future__ import annotations
 import abc
 import dataclasses
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from pdm_jax.errors import UserError
+
+FIELDS = ("captions", "layout", "map")  # what a record may hold beside its image and label
+_SIDECARS = {  # what is lacking, and where it belongs
+    "captions": "caption (a.txt beside a.jpg, or a line of captions.jsonl)",
+    "layout": "layout (a.json beside a.jpg, or a line of layouts.jsonl)",
+    "map": "class map (maps/a.png in a folder beside that of a.jpg)",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,6 +28,9 @@ class Record:
     index: int  # its position in the source, stable from run to run
     name: str  # what the logs call it
     label: int | None = None  # class in [0, num_classes); None where the source has no classes
+    captions: Sequence[str] = ()  # texts that say what it shows, the best first
+    layout: Sequence[Mapping[str, Any]] | None = None  # objects as in `pdm_jax.data.layouts`, in parts of the image
+    map: bytes | np.ndarray | None = None  # the class of each pixel: a PNG, or uint8 (h, w); of the image's aspect
 
 
 class BrokenImageError(Exception):
@@ -27,12 +40,13 @@ class BrokenImageError(Exception):
 class Source(abc.ABC):
     """Images by position. Sources travel to worker processes by pickling, so they hold no open files then.
 
-    `class_names` are the classes in the order of their labels, empty where there are none. `fingerprint` tells
-    one content and order of records from another and does not change when a data set is copied or moved. A
-    `cacheable` source is small enough to keep every image decoded.
+    `class_names` are the classes in the order of their labels, empty where there are none. `fields` are those of
+    `FIELDS` that its records may hold. `fingerprint` tells one content and order of records from another and does not
+    change when a data set is copied or moved. A `cacheable` source is small enough to keep every image decoded.
     """
 
     class_names: tuple[str, ...] = ()
+    fields: Sequence[str] = ()
     cacheable: bool = False
     fingerprint: str
 
@@ -52,6 +66,19 @@ class Source(abc.ABC):
           BrokenImageError: its bytes are damaged.
           UserError: they cannot be read at all.
         """
+
+    def lacking(self, field: str) -> list[str]:
+        """The names of the records that have no `field`."""
+        records = (self[index] for index in range(len(self)))
+        return [record.name for record in records if getattr(record, field) in ((), None)]
+
+
+def require(source: Source, fields: Iterable[str], name: str) -> None:
+    """Raises a `UserError` unless every record has the fields; it tells how many have not, and the first of them."""
+    for field in fields:
+        if lacking := source.lacking(field):
+            first = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
+            raise UserError(f"{len(lacking)} of {len(source)} images in {name} have no {_SIDECARS[field]}: {first}")
 
 
 def checksum(names: Iterable[str]) -> str:

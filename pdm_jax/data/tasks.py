@@ -7,6 +7,7 @@ import dataclasses
 from pdm_jax.errors import UserError
 
 KINDS = ("class", "text", "layout", "semantic", "superres", "inpaint")
+_FIELDS = {"text": "captions", "layout": "layout", "semantic": "map"}
 _PIXELS = ("superres", "inpaint")  # made of the image itself, so that latents alone do not do
 
 
@@ -43,6 +44,11 @@ class TaskInputs:
                 raise UserError(f"config.condition.kinds has {kind!r}; expected some of {', '.join(KINDS)}")
         if "text" in self.kinds and self.tokenizer is None:
             raise UserError("captions need a tokeniser; give its tokenizer.json, or train one on them")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What of `pdm_jax.data.record.FIELDS` each record must have."""
+        return tuple(field for kind, field in _FIELDS.items() if kind in self.kinds)
 
     @property
     def is_random(self) -> bool:

@@ -149,7 +149,7 @@ def test_file_that_vanished_is_named(image_folder):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("builtin:cats", "builtin:digits and builtin:photos"),
+        ("builtin:cats", "builtin:photos, builtin:scenes and builtin:scenes64"),
         ("folder:{tmp}/none", "does not exist; give the folder"),
         ("folder:{tmp}/empty", "holds no images"),
         ("zip:{tmp}/none.zip", "does not exist"),

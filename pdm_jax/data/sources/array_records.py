@@ -3,7 +3,9 @@
 The format: each record is one line of JSON, a newline, and a body. Record 0 is the header,
 `{"format": "pdm_jax.images.1", "class_names": [...]}` with an empty body. Every further record is one image,
 `{"name": "cat/1.jpg", "index": 7, "label": 0}` (its name, position and class in the source it was built from;
-`label` is null without classes) with the bytes of the image file as they were.
+`label` is null without classes) with the bytes of the image file as they were. Where the source has them, the line has
+`captions` and `layout`, too, and `map` is the number of bytes at the end of the body that are the class map, a PNG; the
+header's `fields` says which of them each record has.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pdm_jax.data.codec import encode_png
 from pdm_jax.data.record import Record, Source, checksum
@@ -31,13 +36,14 @@ class ArrayRecordSource(Source):
         paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
         if not paths:
             raise UserError(f"no file matches {pattern!r}; `pdm data build SRC {pattern}` makes an ArrayRecord file")
-        counts, class_names = zip(*(_read_header(path) for path in paths), strict=True)
+        counts, class_names, fields = zip(*(_read_header(path) for path in paths), strict=True)
         for path, names in zip(paths, class_names, strict=True):
             if names != class_names[0]:
                 raise UserError(
                     f"{path} has other classes than {paths[0]}; give files that were built with the same ones"
                 )
         self.class_names = class_names[0]
+        self.fields = tuple(sorted(frozenset.intersection(*fields)))
         self.fingerprint = checksum([*self.class_names, *map(os.path.basename, paths), *map(str, counts)])
         self._paths = paths
         # `path[a:b]` is the reader's way to name a part of a file: all but the header.
@@ -54,17 +60,25 @@ class ArrayRecordSource(Source):
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
-        facts, image = _unpack(self._records[index])
-        return Record(image, index, facts["name"], facts["label"])
+        facts, body = _unpack(self._records[index])
+        end = len(body) - facts.get("map", 0)
+        extras = {field: tuple(facts[field]) for field in ("captions", "layout") if field in facts}
+        return Record(body[:end], index, facts["name"], facts["label"], **extras, map=body[end:] or None)
+
+    def lacking(self, field: str) -> list[str]:
+        return [] if field in self.fields else super().lacking(field)
 
 
-def write_array_record(path: Path, records: Iterable[Record], class_names: Iterable[str]) -> int:
+def write_array_record(
+    path: Path, records: Iterable[Record], class_names: Iterable[str], fields: Iterable[str] = ()
+) -> int:
     """Writes records to a new file; it appears under its name only when it is complete.
 
     Args:
       path: the file; one that exists is replaced. Its folder is made.
       records: the images; encoded ones are kept byte by byte, pixels become PNGs.
       class_names: the classes that the labels count.
+      fields: of `pdm_jax.data.record.FIELDS`, those that each record has.
 
     Returns:
       How many records were written.
@@ -80,10 +94,10 @@ def write_array_record(path: Path, records: Iterable[Record], class_names: Itera
         path.parent.mkdir(parents=True, exist_ok=True)
         # Groups of one record are what random access wants; images are compressed already.
         writer = ArrayRecordWriter(str(part), "group_size:1,uncompressed")
-        writer.write(_pack({"format": _FORMAT, "class_names": list(class_names)}, b""))
+        header = {"format": _FORMAT, "class_names": list(class_names), "fields": list(fields)}
+        writer.write(_pack(header, b""))
         for record in records:
-            image = record.image if isinstance(record.image, bytes) else encode_png(record.image)
-            writer.write(_pack({"name": record.name, "index": record.index, "label": record.label}, image))
+            writer.write(_packed(record))
             count += 1
         writer.close()
         part.replace(path)
@@ -95,8 +109,8 @@ def write_array_record(path: Path, records: Iterable[Record], class_names: Itera
     return count
 
 
-def _read_header(path: str) -> tuple[int, tuple[str, ...]]:
-    """(number of images, class names) of a file."""
+def _read_header(path: str) -> tuple[int, tuple[str, ...], frozenset[str]]:
+    """(number of images, class names, fields that all of them have) of a file."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     try:
@@ -110,7 +124,24 @@ def _read_header(path: str) -> tuple[int, tuple[str, ...]]:
         ) from error
     if header.get("format") != _FORMAT:
         raise UserError(f"{path} has the format {header.get('format')}, expected {_FORMAT}; build it again")
-    return count, tuple(header["class_names"])
+    return count, tuple(header["class_names"]), frozenset(header.get("fields", ()))
+
+
+def _packed(record: Record) -> bytes:
+    """A record as it is written."""
+    facts: dict[str, Any] = {"name": record.name, "index": record.index, "label": record.label}
+    facts |= {"captions": list(record.captions)} if record.captions else {}
+    facts |= {"layout": list(record.layout)} if record.layout is not None else {}
+    body = _encoded(record.image)
+    if record.map is not None:
+        classes = _encoded(record.map)
+        facts["map"] = len(classes)
+        body += classes
+    return _pack(facts, body)
+
+
+def _encoded(image: bytes | np.ndarray) -> bytes:
+    return image if isinstance(image, bytes) else encode_png(image)
 
 
 def _pack(facts: dict, body: bytes) -> bytes:

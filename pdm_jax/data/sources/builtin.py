@@ -25,17 +25,22 @@ _PHOTOS = {  # package: colour photographs inside its wheel
 }
 _PACKAGES = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 _WINDOWS = 256  # windows on each photograph
+NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class DigitsSource(Source):
-    """1797 handwritten digits of 8x8 grey pixels (the UCI optical digits, as scikit-learn ships them), 10 classes."""
+    """1797 handwritten digits of 8x8 grey pixels (the UCI optical digits, as scikit-learn ships them), 10 classes.
+
+    Each has a caption, "a handwritten three".
+    """
 
     cacheable = True
     class_names = tuple("0123456789")
+    fields = ("captions",)
     fingerprint = "digits"
 
     def __init__(self):
-        _require("sklearn", "builtin:digits")
+        require("sklearn", "builtin:digits")
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -46,7 +51,9 @@ class DigitsSource(Source):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Record:
-        return Record(self._images[index], index, f"digits/{index}", int(self._labels[index]))
+        label = int(self._labels[index])
+        captions = (f"a handwritten {NUMBER_WORDS[label]}",)
+        return Record(self._images[index], index, f"digits/{index}", label, captions)
 
 
 class PhotosSource(Source):
@@ -60,7 +67,7 @@ class PhotosSource(Source):
 
         self._photos = []
         for package, files in _PHOTOS.items():
-            _require(package, "builtin:photos")
+            require(package, "builtin:photos")
             for file in files:
                 data = importlib.resources.files(package).joinpath(file).read_bytes()
                 name = file.rpartition("/")[2].partition(".")[0]
@@ -82,15 +89,8 @@ class PhotosSource(Source):
         )
 
 
-def open_builtin(name: str) -> Source:
-    """The built-in source called `name`: digits or photos."""
-    sources = {"digits": DigitsSource, "photos": PhotosSource}
-    if name not in sources:
-        raise UserError(f"builtin:{name} does not exist; the built-in sources are builtin:digits and builtin:photos")
-    return sources[name]()
-
-
-def _require(package: str, wanted_by: str) -> None:
+def require(package: str, wanted_by: str) -> None:
+    """Raises a `UserError` that names the source unless the package is there."""
     try:
         importlib.import_module(package)
     except ImportError as error:

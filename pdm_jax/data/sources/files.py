@@ -2,54 +2,75 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from pdm_jax.data.record import BrokenImageError, Record, Source, checksum
+from pdm_jax.data.sources.sidecars import Sidecars, files_below
 from pdm_jax.errors import UserError
 
 _SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
-class FolderSource(Source):
-    """All image files below a folder, sorted by path; the first sub-folder on the way to a file is its class."""
+class _FileSource(Source):
+    """Files by name, with what lies beside them; `_read` gives the bytes of one."""
 
-    def __init__(self, path: str):
-        self._root = Path(path).expanduser()
-        if not self._root.is_dir():
-            raise UserError(f"the folder {path!r} does not exist; give the folder that holds the images")
-        below = (
-            (Path(folder) / file).relative_to(self._root).as_posix()
-            for folder, _, files in os.walk(self._root, followlinks=True)
-            for file in files
-        )
-        self._names, self._labels, self.class_names = _sort_into_classes(below, f"the folder {path!r}")
+    def _find(self, paths: Iterable[str], source: Path, where: str, fields: Sequence[str]) -> None:
+        """Sorts out which of the files are images, and what belongs to them."""
+        paths = list(paths)
+        self._names, self._labels, self.class_names = _sort_into_classes(paths, where)
+        self._sidecars = Sidecars(paths, self._read, source, where, fields)
+        self.fields = tuple(fields)
         self.fingerprint = checksum(self._names)
 
-    @property
-    def revision(self) -> str:
-        files = ((name, (self._root / name).stat()) for name in self._names)
-        return checksum(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files)
+    @abc.abstractmethod
+    def _read(self, name: str) -> bytes: ...
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Record:
         name = self._names[index]
+        label = self._labels[index] if self._labels else None
+        return Record(self._read(name), index, name, label, **self._sidecars.of(name))
+
+    def lacking(self, field: str) -> list[str]:
+        return self._sidecars.lacking(field, self._names)
+
+
+class FolderSource(_FileSource):
+    """All image files below a folder, sorted by path; the first sub-folder on the way to a file is its class.
+
+    `fields` are those of `pdm_jax.data.record.FIELDS` that are read from the files beside images
+    (`pdm_jax.data.sources.sidecars`).
+    """
+
+    def __init__(self, path: str, fields: Sequence[str] = ()):
+        self._root = Path(path).expanduser()
+        if not self._root.is_dir():
+            raise UserError(f"the folder {path!r} does not exist; give the folder that holds the images")
+        self._find(files_below(self._root), self._root, f"the folder {path!r}", fields)
+
+    @property
+    def revision(self) -> str:
+        files = ((name, (self._root / name).stat()) for name in self._names)
+        return checksum(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files)
+
+    def _read(self, name: str) -> bytes:
         try:
-            data = (self._root / name).read_bytes()
+            return (self._root / name).read_bytes()
         except OSError as error:
             raise UserError(f"{self._root / name} cannot be read ({error.strerror}); restore or remove it") from error
-        return Record(data, index, name, self._labels[index] if self._labels else None)
 
 
-class ZipSource(Source):
+class ZipSource(_FileSource):
     """The same inside a zip archive. Each process opens the archive for itself, when it first reads."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, fields: Sequence[str] = ()):
         self._path = Path(path).expanduser()
         self._handles: dict[int, zipfile.ZipFile] = {}  # by process: a handle shared across a fork would seek wildly
         if not self._path.is_file():
@@ -58,10 +79,7 @@ class ZipSource(Source):
             raise UserError(
                 f"{path!r} is not a zip archive; zip the folder of images, or give the folder as folder:PATH"
             )
-        self._names, self._labels, self.class_names = _sort_into_classes(
-            self._archive().namelist(), f"the zip archive {path!r}"
-        )
-        self.fingerprint = checksum(self._names)
+        self._find(self._archive().namelist(), self._path, f"the zip archive {path!r}", fields)
 
     @property
     def revision(self) -> str:
@@ -76,17 +94,12 @@ class ZipSource(Source):
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_handles": {}}
 
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index: int) -> Record:
-        name = self._names[index]
+    def _read(self, name: str) -> bytes:
         try:
-            data = self._archive().read(name)
+            return self._archive().read(name)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             # A wrong checksum, a cut or foreign compression, a password.
             raise BrokenImageError(f"{name}: {error}") from error
-        return Record(data, index, name, self._labels[index] if self._labels else None)
 
 
 def _sort_into_classes(paths: Iterable[str], where: str) -> tuple[list[str], list[int], tuple[str, ...]]:
