@@ -43,10 +43,18 @@ def mse_loss(prediction: Prediction, target: str, x0: Array, eps: Array, t: Arra
       x0, eps: (B, H, W, C) the clean images and the noise that made z_t of them.
       t: [B].
     """
+    return mean_flat(_error(prediction, target, x0, eps, t, process) ** 2)
+
+
+def l1_loss(prediction: Prediction, target: str, x0: Array, eps: Array, t: Array, process: Process) -> Array:
+    """Absolute error, averaged; arguments as in `mse_loss` (some of LDM's models)."""
+    return mean_flat(jnp.abs(_error(prediction, target, x0, eps, t, process)))
+
+
+def _error(prediction: Prediction, target: str, x0: Array, eps: Array, t: Array, process: Process) -> Array:
     check_kind(target)
     if target == "x0":
-        return mean_flat((prediction.x0 - x0) ** 2)
+        return prediction.x0 - x0
     if target == "eps":
-        return mean_flat((prediction.eps - eps) ** 2)
-    v_hat = v_from_x0_eps(prediction.x0, prediction.eps, t, process)
-    return mean_flat((v_hat - v_from_x0_eps(x0, eps, t, process)) ** 2)
+        return prediction.eps - eps
+    return v_from_x0_eps(prediction.x0, prediction.eps, t, process) - v_from_x0_eps(x0, eps, t, process)

@@ -74,7 +74,7 @@ class Process:
     @cached_property
     def posterior_log_variance(self) -> np.ndarray:
         """log(beta_tilde) [T], the smallest log variance; a first entry of 0 is replaced by the second (as ADM)."""
-        return np.log(np.maximum(self._replace_first_zero(self.posterior_variance), _SMALLEST))
+        return self.fixed_log_variance("small")
 
     @cached_property
     def log_beta(self) -> np.ndarray:
@@ -86,10 +86,16 @@ class Process:
         """beta [T] with beta_tilde of the second step as the first entry (ADM's FIXED_LARGE)."""
         return np.append(self._replace_first_zero(self.posterior_variance)[:1], self.beta[1:])
 
-    @cached_property
-    def fixed_large_log_variance(self) -> np.ndarray:
-        """log(fixed_large_variance) [T]."""
-        return np.log(np.maximum(self.fixed_large_variance, _SMALLEST))
+    def fixed_variance(self, variance: str | float) -> np.ndarray:
+        """A variance [T] that is not learned: "small", "large", or (1 - v) beta_tilde + v beta of a share v."""
+        if variance == "large":
+            return self.fixed_large_variance
+        share = 0.0 if variance == "small" else variance
+        return (1 - share) * self.posterior_variance + share * self.beta
+
+    def fixed_log_variance(self, variance: str | float) -> np.ndarray:
+        """log(fixed_variance) [T]; a first entry of 0 is replaced by the second (as ADM)."""
+        return np.log(np.maximum(self._replace_first_zero(self.fixed_variance(variance)), _SMALLEST))
 
     def q_sample(self, x0: Array, t: Array, eps: Array) -> Array:
         """z_t = signal * x0 + sigma * eps, from q(z_t | x0)."""
@@ -102,24 +108,40 @@ class Process:
         return mean, variance, expand_to(self.posterior_log_variance, t, x0)
 
     def p_mean_variance(
-        self, prediction: Prediction, z_t: Array, t: Array, variance: str = "learned"
+        self, prediction: Prediction, z_t: Array, t: Array, variance: str | float = "learned"
     ) -> tuple[Array, Array, Array]:
         """p(z_s | z_t) as mean, variance and log variance, as `q_posterior` with the predicted x0.
 
         Args:
-          variance: "learned" (`prediction.variance` goes from beta_tilde at 0 to beta at 1), "small" (beta_tilde)
-            or "large" (beta).
+          variance: "learned" (`prediction.variance` goes from beta_tilde at 0 to beta at 1), "small" (beta_tilde),
+            "large" (beta), or a share v in [0, 1]: (1 - v) beta_tilde + v beta (LDM's `v_posterior`).
         """
         check_variance(variance)
-        mean, small, log_small = self.q_posterior(prediction.x0, z_t, t)
-        if variance == "small":
-            return mean, small, log_small
-        if variance == "large":
-            log_variance = expand_to(self.fixed_large_log_variance, t, z_t)
-            return mean, expand_to(self.fixed_large_variance, t, z_t), log_variance
+        mean, _, log_small = self.q_posterior(prediction.x0, z_t, t)
+        if variance != "learned":
+            log_variance = expand_to(self.fixed_log_variance(variance), t, z_t)
+            return mean, expand_to(self.fixed_variance(variance), t, z_t), log_variance
         v = learned_fraction(prediction)
         log_variance = v * expand_to(self.log_beta, t, z_t) + (1 - v) * log_small
         return mean, jnp.exp(log_variance), log_variance
+
+    def vlb_weights(self, kind: str) -> np.ndarray:
+        """What LDM multiplies the squared error of "eps" or "x0" by to report a bound [T]; it trains nothing.
+
+        The weight of t = 0 is that of t = 1. That of "x0" divides by 2 - alpha_bar, a slip of the program that its
+        numbers have.
+
+        Raises:
+          UserError: the kind is another.
+        """
+        if kind not in ("eps", "x0"):
+            raise UserError(f"a bound is reported of errors of 'eps' or 'x0', not of {kind!r}")
+        if kind == "x0":
+            weights = 0.5 * self.signal / (2 - self.alpha_bar)
+        else:
+            variance = np.maximum(self.posterior_variance, _SMALLEST)
+            weights = self.beta**2 / (2 * variance * (1 - self.beta) * (1 - self.alpha_bar))
+        return np.append(weights[1:2], weights[1:])
 
     def step_of_snr(self, target: float) -> int:
         """The step whose signal-to-noise ratio is nearest to `target`, on a logarithmic scale."""
@@ -165,10 +187,12 @@ def expand_to(table: np.ndarray, t: Array | int, x: Array) -> Array:
     return values.reshape(values.shape + (1,) * (x.ndim - 1)) if values.ndim else values
 
 
-def check_variance(variance: str) -> None:
+def check_variance(variance: str | float) -> None:
     """Raises a `UserError` unless `variance` names a variance of p(z_s | z_t)."""
-    if variance not in ("learned", "small", "large"):
-        raise UserError(f"the sampler's variance is {variance!r}; expected 'learned', 'small' or 'large'")
+    if not (0 <= variance <= 1 if isinstance(variance, int | float) else variance in ("learned", "small", "large")):
+        raise UserError(
+            f"the sampler's variance is {variance!r}; expected 'learned', 'small' or 'large', or a share in [0, 1]"
+        )
 
 
 def learned_fraction(prediction: Prediction) -> Array:

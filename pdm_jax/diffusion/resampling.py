@@ -11,13 +11,13 @@ import dataclasses
 import numpy as np
 
 from pdm_jax.diffusion.process import Process
-from pdm_jax.diffusion.samplers import Row, Sampler
+from pdm_jax.diffusion.samplers import OneStep, Row, Sampler
 from pdm_jax.errors import UserError
 from pdm_jax.types import Array, Prediction
 
 
 @dataclasses.dataclass(frozen=True)
-class Resampled:
+class Resampled(OneStep):
     """A sampler that goes back, see `resampled`."""
 
     sampler: Sampler
@@ -61,10 +61,13 @@ def resampled(sampler: Sampler, jump_length: int, num_jumps: int) -> Sampler:
       N + num_jumps * jump_length * floor((N - 1) / jump_length).
 
     Raises:
-      UserError: numbers out of range, or, when the table is made, a section that is longer than the steps allow.
+      UserError: a sampler with a memory, numbers out of range, or, when the table is made, a section that is longer
+        than the steps allow.
     """
     if jump_length < 1 or num_jumps < 0:
         raise UserError(f"jump length {jump_length} and {num_jumps} jumps; expected at least 1 and at least 0")
+    if num_jumps and not isinstance(sampler, OneStep):
+        raise UserError("plms follows one way down and cannot jump back; use ddim or ancestral, or 0 jumps")
     return Resampled(sampler, jump_length, num_jumps) if num_jumps else sampler
 
 

@@ -2,7 +2,8 @@
 
 Every sampler here is linear in what it knows: z_next = x0 * x0_hat + eps * eps_hat + z * z_t + std * noise. A sampler
 has `table(process, timesteps, last_alpha)`, which gives columns [N] in the order of the steps (float32 coefficients,
-int32 `t` and `t_next`), `step(z, prediction, row, noise)`, and `is_noisy`: whether `step` uses noise.
+int32 `t` and `t_next`), `step(z, prediction, row, noise)`, and `is_noisy`: whether `step` uses noise. One that learns
+from the steps before (`plms`) has a memory, by which it corrects what the denoiser says; all others are `OneStep`.
 
 A last step that reaches alpha_bar = 1, or that has nowhere to go because t = 0 and `last_alpha` is "first" (as in
 PDM's program), returns the predicted x0 without noise.
@@ -11,8 +12,8 @@ PDM's program), returns the predicted x0 without noise.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from pdm_jax.errors import UserError
 from pdm_jax.types import Array, Prediction
 
 Row = Mapping[str, Array]  # entries of the table's columns, scalars or (B, 1, 1, 1)
+Ask = Callable[[Array, Array], Prediction]  # (z (B, H, W, C), t) -> what the denoiser says of another state
 
 
 class Sampler(Protocol):
@@ -34,28 +36,49 @@ class Sampler(Protocol):
 
     def step(self, z: Array, prediction: Prediction, row: Row, noise: Array | None) -> Array: ...
 
+    def memory(self, z: Array) -> Any:
+        """What is remembered before the first step, of states like z: a pytree of arrays."""
+
+    def correct(self, z: Array, prediction: Prediction, memory: Any, row: Row, ask: Ask) -> tuple[Prediction, Any]:
+        """What `step` is given, and the memory after this step."""
+
+
+class OneStep:
+    """A sampler without a memory."""
+
+    def memory(self, z: Array) -> tuple[()]:
+        """None."""
+        return ()
+
+    def correct(
+        self, z: Array, prediction: Prediction, memory: tuple[()], row: Row, ask: Ask
+    ) -> tuple[Prediction, tuple[()]]:
+        """The prediction as it is."""
+        return prediction, memory
+
 
 @dataclasses.dataclass(frozen=True)
-class Ancestral:
+class Ancestral(OneStep):
     """Draws from p(z_s | z_t), see `ancestral`."""
 
-    variance: str
+    variance: str | float
+    temperature: float
     is_noisy: bool = dataclasses.field(default=True, init=False)
 
     def table(self, process: Process, timesteps: np.ndarray, last_alpha: str = "one") -> dict[str, np.ndarray]:
-        """Columns `x0`, `z`, `noise` (0 in a last step, else 1), and log variances from `log_low` to `log_high`.
+        """Columns `x0`, `z`, `noise` (the temperature, but 0 in a last step), log variances `log_low` and `log_high`.
 
         A fixed variance is `log_low`; a learned one goes between the two.
         """
         spaced = respace(process, timesteps, last_alpha)
         ends = _ends(spaced)
-        is_large = self.variance == "large"
+        fixed = "small" if self.variance == "learned" else self.variance
         return _descending(
             timesteps,
             x0=np.where(ends, 1, spaced.posterior_x0),
             z=np.where(ends, 0, spaced.posterior_z),
-            noise=np.where(ends, 0, 1),
-            log_low=spaced.fixed_large_log_variance if is_large else spaced.posterior_log_variance,
+            noise=np.where(ends, 0, self.temperature),
+            log_low=spaced.fixed_log_variance(fixed),
             log_high=spaced.log_beta,
         )
 
@@ -70,10 +93,11 @@ class Ancestral:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ddim:
+class Ddim(OneStep):
     """DDIM, see `ddim`."""
 
     eta: float
+    temperature: float
 
     @property
     def is_noisy(self) -> bool:
@@ -89,7 +113,7 @@ class Ddim:
             timesteps,
             x0=np.where(ends, 1, np.sqrt(spaced.alpha_bar_prev)),
             eps=np.where(ends, 0, np.sqrt(np.maximum(1 - spaced.alpha_bar_prev - std**2, 0))),
-            std=np.where(ends, 0, std),
+            std=np.where(ends, 0, std * self.temperature),
         )
 
     def step(self, z: Array, prediction: Prediction, row: Row, noise: Array | None) -> Array:
@@ -99,7 +123,7 @@ class Ddim:
 
 
 @dataclasses.dataclass(frozen=True)
-class DdimInverse:
+class DdimInverse(OneStep):
     """DDIM run from the image to the noise, see `ddim_inverse`."""
 
     is_noisy: bool = dataclasses.field(default=False, init=False)
@@ -127,30 +151,40 @@ class DdimInverse:
         return row["x0"] * prediction.x0 + row["eps"] * prediction.eps + row["z"] * z
 
 
-def ancestral(variance: str = "learned") -> Ancestral:
+def ancestral(variance: str | float = "learned", temperature: float = 1.0) -> Ancestral:
     """The sampler of DDPM: draws from p(z_s | z_t).
 
     Args:
-      variance: "learned" (the network's, between beta_tilde and beta), "small" (beta_tilde) or "large" (beta).
+      variance: "learned" (the network's, between beta_tilde and beta), "small" (beta_tilde), "large" (beta), or the
+        share of beta in (1 - v) beta_tilde + v beta, in [0, 1] (LDM's `v_posterior`; 0 is "small").
+      temperature: what the noise is multiplied by.
     """
     check_variance(variance)
-    return Ancestral(variance)
+    _check_temperature(temperature)
+    return Ancestral(variance, float(temperature))
 
 
-def ddim(eta: float = 0.0) -> Ddim:
+def ddim(eta: float = 0.0, temperature: float = 1.0) -> Ddim:
     """The sampler of DDIM (Song et al. 2021, eq. 12).
 
     Args:
       eta: in [0, 1]: 0 is deterministic, 1 as noisy as `ancestral("small")`.
+      temperature: what the noise is multiplied by, and nothing else.
     """
     if not 0 <= eta <= 1:
         raise UserError(f"eta is {eta}; expected 0 (deterministic) to 1 (as noisy as ancestral)")
-    return Ddim(float(eta))
+    _check_temperature(temperature)
+    return Ddim(float(eta), float(temperature))
 
 
 def ddim_inverse() -> DdimInverse:
     """DDIM backwards: from an image to the noise that `ddim()` over the same timesteps makes it of."""
     return DdimInverse()
+
+
+def _check_temperature(temperature: float) -> None:
+    if temperature < 0:
+        raise UserError(f"temperature is {temperature:g}; expected at least 0 (no noise), 1 is the sampler's own")
 
 
 def _ends(spaced: Process) -> np.ndarray:

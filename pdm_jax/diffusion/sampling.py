@@ -65,26 +65,32 @@ def sample(
     draw = _make_draw("sampler", keys if sampler.is_noisy else None, noises, z.shape[1:])
     draw_back = _make_draw("back", keys, None, z.shape[1:])
 
-    def advance(carry: tuple[Array, Prediction, Array | None], row: dict[str, Any]):
-        z, previous, kept = carry
+    def advance(carry: tuple[Array, Prediction, Any, Array | None], row: dict[str, Any]):
+        z, previous, memory, kept = carry
         index = row["index"]
         key = None if step_key is None else jax.random.fold_in(step_key, index)
         step = Step(row["t"], row["t_next"], index, is_last=index == num_steps - 1, key=key, previous=previous)
         z = row["back_signal"] * z + row["back_sigma"] * draw_back(row) if jumps else z
         z = before_step(z, step) if before_step else z
         prediction = denoiser(z, step, cond)
+        previous = dataclasses.replace(prediction, variance=None)
+
+        def ask(z: Array, t: Array) -> Prediction:
+            return denoiser(z, dataclasses.replace(step, t=t), cond)
+
+        prediction, memory = sampler.correct(z, prediction, memory, row, ask)
         z = sampler.step(z, prediction, row, draw(row))
         z = after_step(z, step) if after_step else z
         if every is not None:  # each step overwrites its slot until the slot's last one stays
             kept = jax.lax.dynamic_update_index_in_dim(kept, z, index // every, 0)
-        return (z, dataclasses.replace(prediction, variance=None), kept), None
+        return (z, previous, memory, kept), None
 
     z = z.astype(jnp.float32)
     kept = None if every is None else jnp.zeros((-(-num_steps // every), *z.shape), jnp.float32)
     rows = {name: jnp.asarray(column) for name, column in table.items()}
     rows |= {"index": jnp.arange(num_steps, dtype=jnp.int32), "given_noise": noises}
     nothing = Prediction(jnp.zeros_like(z), jnp.zeros_like(z))
-    (z, _, kept), _ = jax.lax.scan(advance, (z, nothing, kept), rows)
+    (z, _, _, kept), _ = jax.lax.scan(advance, (z, nothing, sampler.memory(z), kept), rows)
     return Samples(z, kept, num_steps)
 
 

@@ -61,6 +61,16 @@ def test_q_sample():
     np.testing.assert_allclose(PROCESS.q_sample(x0, 500, eps)[2], z_t[2], rtol=1e-6)
 
 
+def test_weights_of_a_reported_bound():
+    """Of eps they turn its error into KL(q || p) of two Gaussians that share beta_tilde."""
+    p, t, error = PROCESS, 500, 0.3
+    shift = p.posterior_x0[t] * error * p.sigma[t] / p.signal[t]  # of the mean, by an error of eps
+    assert p.vlb_weights("eps")[t] * error**2 == pytest.approx(shift**2 / (2 * p.posterior_variance[t]), rel=1e-5)
+    assert p.vlb_weights("eps")[0] == p.vlb_weights("eps")[1] and p.vlb_weights("x0")[0] == p.vlb_weights("x0")[1]
+    with pytest.raises(UserError, match="not of 'v'"):
+        p.vlb_weights("v")
+
+
 def test_p_mean_variance_goes_between_its_ends():
     z_t, x0 = _normal(0), _normal(1)
 

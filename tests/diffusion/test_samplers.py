@@ -130,6 +130,20 @@ def test_learned_variance_ends():
         np.testing.assert_allclose(got, np.sqrt(variance), rtol=1e-5)
 
 
+@pytest.mark.parametrize("make", [lambda t: ddim(0.7, temperature=t), lambda t: ancestral("small", temperature=t)])
+def test_temperature_multiplies_the_noise_alone(make):
+    noises = normal(1, (5, *SHAPE))
+    np.testing.assert_allclose(
+        run(make(0.4), 5, normal(0), noises=noises), run(make(1.0), 5, normal(0), noises=0.4 * noises), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("share, name", [(0.0, "small"), (1.0, "large")])
+def test_a_share_of_beta_goes_from_small_to_large(share, name):
+    mixed, named = (ancestral(variance).table(PROCESS, timesteps(10, 1000)) for variance in (share, name))
+    np.testing.assert_allclose(mixed["log_low"][:-1], named["log_low"][:-1], rtol=1e-6)
+
+
 def test_tables_are_float32_and_finite():
     for sampler in (ancestral(), ancestral("large"), ddim(0.5), ddim_inverse()):
         for steps in ("1", "1000", "quad50"):
@@ -142,6 +156,10 @@ def test_tables_are_float32_and_finite():
 def test_mistakes():
     with pytest.raises(UserError, match="'learned', 'small' or 'large'"):
         ancestral("medium")
+    with pytest.raises(UserError, match=r"a share in \[0, 1\]"):
+        ancestral(1.5)
+    with pytest.raises(UserError, match="temperature is -1"):
+        ddim(0.5, temperature=-1)
     with pytest.raises(UserError, match=r"0 .* to 1"):
         ddim(1.5)
     prediction = Prediction(normal(0), normal(1))
