@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -90,7 +91,7 @@ class Level(nnx.Module):
 
     def __init__(self, widths: Sequence[int], attends: bool, resize: type[Down | Up] | None, *, dtype, rngs: nnx.Rngs):
         """`widths` are those of the input and of what each block puts out."""
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.blocks = nnx.List([ResBlock(i, o, dtype=dtype, rngs=rngs) for i, o in pairs])
         self.attentions = nnx.List([Attention(o, dtype=dtype, rngs=rngs) for _, o in pairs] if attends else [])
         self.resize = resize(widths[-1], dtype=dtype, rngs=rngs) if resize else None
