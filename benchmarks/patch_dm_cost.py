@@ -129,7 +129,7 @@ def _step(config: Config) -> tuple[Callable[..., Array], tuple]:
     shape = (1, *system.image_shape)
 
     def step(params, z: Array) -> Array:
-        return system.denoiser(params)(z, Step(t=jnp.int32(500)), system.cond({}, shape)).x0
+        return system.denoiser(params)(z, Step(t=jnp.int32(500)), system.cond(params, {}, shape)).x0
 
     return step, (system.shapes, jax.ShapeDtypeStruct(shape, jnp.float32))
 

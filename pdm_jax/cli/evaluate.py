@@ -181,7 +181,7 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         settings={"split": config.eval.split or data.split, **as_trained(data)},
         out=out,
         facts=facts,
-        size=sampling.model.system.image_shape[:2],
+        size=sampling.model.system.space.picture[:2],
         patch_size=config.model.patch_size if isinstance(config.model.patch_size, int) else None,
     )
 

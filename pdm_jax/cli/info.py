@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(workdir, None if only is None or part else str(only))
     system = make_system(config)
     print(f"system: {config.model.system}, {count_params(system.shapes):,} parameters")
-    height, width, channels = system.image_shape
+    height, width, channels = system.space.picture
     classes = f", {system.num_classes} classes" if system.num_classes else ", unconditional"
     print(f"images: {height}x{width}x{channels}{classes}")
     print("config:")

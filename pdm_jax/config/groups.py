@@ -106,7 +106,7 @@ class ReconstructionConfig:
     """What a first stage is trained for (LDM appendix G): to reconstruct, to look real, and to keep little."""
 
     # files of VGG16 and of LPIPS's heads, "VGG16.pth,HEADS.pth"; None leaves the term out
-    perceptual: str | None = _field(None, free=True)
+    perceptual: str | None = None
     perceptual_weight: float = _field(1.0, least=0)
     kl_weight: float = _field(1e-6, least=0)  # kind kl; both terms are sums over an image
     codebook_weight: float = _field(1.0, least=0)  # kind vq; all terms are means

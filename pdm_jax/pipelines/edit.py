@@ -70,13 +70,14 @@ def make_edit(
         z = jax.lax.with_sharding_constraint(layout.start(noise, keys), image_sharding(mesh))
         if layout.position is not None:
             told["position"] = jnp.broadcast_to(layout.position[None], (len(z), *layout.position.shape))
-        denoiser = wrapped(system.denoiser(gathered(system.networks(params), mesh)), system, config)
+        params = gathered(system.networks(params), mesh)
         keep = None
         if known is not None:
             known = Known(*jax.tree.map(lambda x: x[None], known))
             keep = keep_known(process, to_float(known.image), known.weights, keys)
         samples = sample(
-            *(denoiser, process, sampler, visited, z, keys, system.cond(told, z.shape)),
+            *(wrapped(system, params, config), process, sampler, visited, z, keys),
+            system.cond(params, told, z.shape),
             last_alpha=config.last_alpha,
             step_key=step_key,
             before_step=keep,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -15,7 +16,7 @@ from pdm_jax.denoisers.thresholds import clipped, named
 from pdm_jax.diffusion import ancestral, ddim, sample, timesteps
 from pdm_jax.diffusion.samplers import Sampler
 from pdm_jax.errors import UserError
-from pdm_jax.ops.images import to_float, to_uint8
+from pdm_jax.ops.images import to_uint8
 from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, num_batch_shards, on_mesh, replicated
 from pdm_jax.systems import System
 from pdm_jax.types import Array, Denoiser, Params
@@ -46,12 +47,13 @@ def make_generate(
       steps: visits only those of `config.steps` with steps[0] <= t < steps[1], and ends with the x0 that is predicted
         at the last of them. A range below the noisiest step starts from images with the noise of its first step.
         None: all, from noise.
-      finish: makes of the last state (B, H, W, C) what is returned.
+      finish: makes of the decoded last state (B, H, W, C) what is returned.
 
     Raises:
       UserError: a setting of sampling that does not exist; guidance of a model that is told nothing, or of one that
         never had to do without; a range of steps in which none is visited.
     """
+    check_samples(system)
     check_rows(mesh, system.image_shape[0], "an image")
     sampler, process = make_sampler(config), system.process
     visited = _visited(config.steps, process.num_steps, steps)
@@ -66,17 +68,20 @@ def make_generate(
         keys, told = jax.lax.with_sharding_constraint((keys, told), batch_sharding(mesh))
         z = rng.normal_each(rng.stream_each(keys, "initial"), system.image_shape)
         z, images = jax.lax.with_sharding_constraint((z, images), image_sharding(mesh))
+        params = gathered(system.networks(params), mesh)
         if not from_noise:
-            z = process.q_sample(to_float(images), int(visited[-1]), z)
-        denoiser = wrapped(system.denoiser(gathered(system.networks(params), mesh)), system, config)
-        cond = system.cond(told, z.shape)
+            z = process.q_sample(system.space.start(params, {"image": images}, keys), int(visited[-1]), z)
+        denoiser = wrapped(system, params, config)
+        cond = system.cond(params, told, z.shape)
         samples = sample(denoiser, process, sampler, visited, z, keys, cond, last_alpha=last_alpha, step_key=step_key)
-        return finish(samples.final)
+        return finish(system.space.decode(params, samples.final, config.decode_tile))
 
     # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
     run, size = on_mesh(run, mesh), num_batch_shards(mesh)
-    images = None if from_noise else np.zeros((size, *system.image_shape), np.uint8)
-    jax.eval_shape(run, system.shapes, raw_key(0), np.arange(size, dtype=np.int32), nothing_told(system, size), images)
+    images = None if from_noise else np.zeros((size, *system.space.picture), np.uint8)
+    jax.eval_shape(
+        run, system.all_shapes, raw_key(0), np.arange(size, dtype=np.int32), nothing_told(system, size), images
+    )
     return jax.jit(run, out_shardings=replicated(mesh))
 
 
@@ -199,9 +204,19 @@ def _check_guidance(system: System, scale: float) -> None:
         )
 
 
-def wrapped(denoiser: Denoiser, system: System, config: SampleConfig) -> Denoiser:
+def check_samples(system: System) -> None:
+    """Raises a `UserError` if the system makes no images of noise."""
+    if system.denoiser is None:
+        raise UserError(
+            "this model is no denoiser and makes no images of its own; train diffusion on it, with its workdir as "
+            "config.latent.first_stage"
+        )
+
+
+def wrapped(system: System, params: Params, config: SampleConfig) -> Denoiser:
     """The denoiser guided and clipped as the config says; raises `UserError` where the model cannot be guided."""
     _check_guidance(system, config.guidance)
+    denoiser = system.denoiser(params)
     threshold = named(config.clip, config.percentile)
     if config.guidance == 1:
         return clipped(denoiser, system.process, threshold, unclipped_last=config.unguided_last)
@@ -210,7 +225,7 @@ def wrapped(denoiser: Denoiser, system: System, config: SampleConfig) -> Denoise
         denoiser,
         system.process,
         config.guidance,
-        system.null,
+        functools.partial(system.null, params),
         kind=system.guides,
         threshold=threshold,
         unguided_last=config.unguided_last,

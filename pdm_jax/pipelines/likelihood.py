@@ -17,7 +17,7 @@ from pdm_jax.diffusion.samplers import Ancestral
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_float
 from pdm_jax.parallel import batch_sharding, gathered, image_sharding, num_batch_shards, on_mesh, replicated
-from pdm_jax.pipelines.generate import make_sampler
+from pdm_jax.pipelines.generate import check_samples, make_sampler
 from pdm_jax.systems import System
 from pdm_jax.types import Array, Cond, Denoiser, Params, Prediction, Step
 
@@ -42,8 +42,13 @@ def make_bits(
     Raises:
       UserError: there are no such steps, or there is no variance.
     """
-    if "code" in system.told:
-        raise UserError("the bound is of pixels that a model is told nothing else of; this one needs a code an image")
+    check_samples(system)
+    if set(system.told) - {"label"}:
+        raise UserError(
+            f"the bound is of pixels that a model is told nothing else of; this one needs {', '.join(system.told)}"
+        )
+    if system.frozen:
+        raise UserError("the bound is of pixels; this model's diffusion is of latents, whose bits are not an image's")
     process, sampler = system.process, make_sampler(config)
     visited = timesteps(config.steps if steps is None else steps, process.num_steps)
     variance = sampler.variance if isinstance(sampler, Ancestral) else "learned"
@@ -52,18 +57,19 @@ def make_bits(
         keys = rng.sample_keys(jax.random.wrap_key_data(key), indices)
         keys, labels = jax.lax.with_sharding_constraint((keys, labels), batch_sharding(mesh))
         images = jax.lax.with_sharding_constraint(images, image_sharding(mesh))
-        denoiser = system.denoiser(gathered(system.networks(params), mesh))
+        params = gathered(system.networks(params), mesh)
+        denoiser = system.denoiser(params)
         if variance == "learned":
             denoiser = _needing_variance(denoiser)
         denoiser = clipped(denoiser, process, clip)
-        cond = system.cond({} if labels is None else {"label": labels}, images.shape)
+        cond = system.cond(params, {} if labels is None else {"label": labels}, images.shape)
         return bits_per_dim(denoiser, process, visited, to_float(images), keys, cond, variance=variance)
 
     run, indices = on_mesh(run, mesh), np.arange(num_batch_shards(mesh), dtype=np.int32)
     images = np.zeros((len(indices), *system.image_shape), np.uint8)
     labels = indices * 0 if system.num_classes else None
     # Traced now, what cannot run is refused before any time is spent.
-    jax.eval_shape(run, system.shapes, np.asarray(jax.random.key_data(jax.random.key(0))), indices, images, labels)
+    jax.eval_shape(run, system.all_shapes, np.asarray(jax.random.key_data(jax.random.key(0))), indices, images, labels)
     return jax.jit(run, out_shardings=replicated(mesh))
 
 

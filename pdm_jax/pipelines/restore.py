@@ -23,7 +23,7 @@ class Model:
 
     config: Config
     system: System
-    params: Params  # as the system's
+    params: Params  # as the system's, with its frozen groups
     steps: Mapping[str, int]  # of training, by part; "" of a model that is not split
     checksums: Mapping[str, int]  # of the arrays, by path: what tells these weights from others
 
@@ -74,16 +74,18 @@ def restore_model(
     with open_parts(workdir) as opened:
         wanted = [part.name for part in parts_of(config)]
         _check_whole(workdir, list(opened), wanted)
-        params, steps, checksums = {}, {}, {}
+        params, steps, checksums, frozen = {}, {}, {}, {}
         for name in wanted:
             shapes = system.shapes[name] if name else system.shapes
-            shapes = with_shardings(shapes, param_shardings(mesh, shapes))
+            wanted_arrays = {weights: shapes, "frozen": system.frozen}
+            template = with_shardings(wanted_arrays, param_shardings(mesh, wanted_arrays))
             checkpoints = opened[name]
-            restored = checkpoints.restore({weights: shapes}, step=checkpoints.find(step), partial=True)
-            params[name], steps[name] = restored.state[weights], restored.step
-            own = {path: value for path, value in restored.checksums.items() if path.split("/")[0] == weights}
+            restored = checkpoints.restore(template, step=checkpoints.find(step), partial=True)
+            params[name], steps[name], frozen = restored.state[weights], restored.step, restored.state["frozen"]
+            own = {path: value for path, value in restored.checksums.items() if path.split("/")[0] in wanted_arrays}
             checksums |= {"/".join(filter(None, [name, path])): value for path, value in own.items()}
-    return Model(config, system, params if wanted != [""] else params[""], steps, checksums)
+    params = params if wanted != [""] else params[""]
+    return Model(config, system, {**params, **frozen}, steps, checksums)
 
 
 def _check_whole(workdir: str | Path, found: Sequence[str], wanted: Sequence[str]) -> None:

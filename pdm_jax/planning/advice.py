@@ -72,11 +72,11 @@ def saved_bytes(config: Config) -> int:
 
     def residuals(params: Params, batch: dict[str, Array]):
         keys = rng.sample_keys(jax.random.key(0), jnp.arange(config.data.batch_size))
-        return jax.vjp(lambda own: loss(params | {group: own}, batch, keys)[0].mean(), params[group])[1]
+        return jax.vjp(lambda own: loss(params | {group: own}, batch, keys, jnp.int32(0))[0].mean(), params[group])[1]
 
     inputs = system.inputs | ({"code": system.told["code"]} if system.table else {})
     batch = {name: jax.ShapeDtypeStruct((config.data.batch_size, *x.shape), x.dtype) for name, x in inputs.items()}
-    kept = jax.eval_shape(residuals, system.shapes, batch)
+    kept = jax.eval_shape(residuals, system.all_shapes, batch)
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept))
 
 

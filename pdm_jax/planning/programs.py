@@ -71,7 +71,7 @@ def sample_program(config: Config, mesh: Mesh) -> Program:
     system, shares = make_system(config), num_batch_shards(mesh)
     batch_size = -(-config.data.batch_size // shares) * shares
     here = functools.partial(jax.ShapeDtypeStruct, sharding=replicated(mesh))
-    params = with_shardings(system.shapes, param_shardings(mesh, system.shapes))
+    params = with_shardings(system.all_shapes, param_shardings(mesh, system.all_shapes))
     key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     told = {name: here((batch_size, *x.shape), x.dtype) for name, x in system.told.items()}
     arguments = (params, here(key.shape, key.dtype), here((batch_size,), jnp.int32), told, None)

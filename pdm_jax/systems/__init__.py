@@ -43,7 +43,9 @@ def make_system(config: Config) -> System:
     systems = {part.name: make(part.config) for part in parts}
 
     def denoiser(params: Params) -> Denoiser:
-        return split([systems[name].denoiser(params[name]) for name in systems], [part.start for part in parts[:-1]])
+        frozen = {name: tree for name, tree in params.items() if name not in systems}
+        each = [system.denoiser({**params[name], **frozen}) for name, system in systems.items()]
+        return split(each, [part.start for part in parts[:-1]])
 
     return dataclasses.replace(
         systems[parts[0].name],

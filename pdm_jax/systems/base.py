@@ -14,11 +14,16 @@ import jax.numpy as jnp
 from pdm_jax.config import LossConfig, convert
 from pdm_jax.diffusion import Process
 from pdm_jax.errors import UserError
+from pdm_jax.systems.space import Space
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
-# (params of all groups, batch, one key a sample) -> loss of each sample [B] and terms to log, each [B].
-Loss = Callable[[Params, Mapping[str, Array], Array], tuple[Array, dict[str, Array]]]
-Told = Mapping[str, Array]  # what sampling is told of each image: label [B], code (B, D), position (B, n + 1, m + 1, 3)
+# (params of all groups and frozen ones, batch, one key a sample, updates done) -> loss of each sample [B] and terms to
+# log, each [B].
+Loss = Callable[[Params, Mapping[str, Array], Array, Array], tuple[Array, dict[str, Array]]]
+Told = Mapping[
+    str, Array
+]  # what sampling is told: label [B], code (B, D), position (B, n + 1, m + 1, 3), and what
+# a batch holds of each kind of `config.condition`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,36 +42,49 @@ class System:
     """A model as pure functions; parameters are `{group: nested dict}`.
 
     Losses are per sample and the trainer averages them over the global batch, so that mesh and accumulation
-    change nothing. Each group is optimised by its own loss; a table by that of the network it serves.
+    change nothing. Each group is optimised by its own loss, one after the other: a later one sees the parameters that
+    the earlier ones got in this step. A table is optimised by the loss of the network it serves. Frozen groups are
+    neither optimised nor averaged; losses, denoiser and space find them beside the others in `params`.
     """
 
     init: Callable[[Array], Params]  # PRNG key -> parameters; jit it
     shapes: Params  # of the parameters, as ShapeDtypeStructs
     losses: Mapping[str, Loss]  # one a group
-    denoiser: Callable[[Params], Denoiser]  # call it while tracing
-    null: Callable[[Cond], Cond]  # the condition of an unconditional prediction
+    denoiser: Callable[[Params], Denoiser] | None  # call it while tracing; None: it makes no images of noise
+    null: Callable[[Params, Cond], Cond]  # the condition of an unconditional prediction
     has_null: bool  # whether training drops what the network is told, so that `null` means something: for guidance
     guides: str  # what guidance is formed of: "eps" where the network puts it out, else "x0"
     dropouts: tuple[str, ...]  # the settings of config.loss that drop it; () where it is told nothing
     process: Process
-    image_shape: tuple[int, int, int]  # (H, W, C) of what is sampled
+    space: Space  # what is sampled, and how images become it and come of it
     num_classes: int  # 0 is unconditional
     inputs: Mapping[str, jax.ShapeDtypeStruct]  # what a step takes of each sample: its image, label, ...
     told: Mapping[str, jax.ShapeDtypeStruct]  # what sampling must be told of each
-    cond: Callable[[Told, tuple[int, ...]], Cond]  # of what is told and the shape (B, H, W, C) of the images
+    cond: Callable[[Params, Told, tuple[int, ...]], Cond]  # of what is told and the shape (B, H, W, C) of the state
     # (params, {"image": uint8, "index"}) -> codes (B, D) of images of the data; None: the model has none
     codes: Callable[[Params, Mapping[str, Array]], Array] | None = None
     table: Table | None = None
+    frozen: Params = dataclasses.field(default_factory=dict)  # shapes of the frozen groups
+    reconstruct: Callable[[Params, Array], Array] | None = None  # of a first stage: uint8 images -> float ones
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of what is sampled: of latents, in latent diffusion."""
+        return self.space.shape
+
+    @property
+    def all_shapes(self) -> Params:
+        """Of the parameters and the frozen groups beside them: what sampling takes."""
+        return {**self.shapes, **self.frozen}
 
     def networks(self, params: Params) -> Params:
-        """The parameters without the table: what the denoiser needs."""
+        """The parameters without the table: what the denoiser needs, the frozen ones included if they are given."""
         return {group: tree for group, tree in params.items() if self.table is None or group != self.table.group}
 
 
-def inputs_of(shape: tuple[int, int, int], num_classes: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """An image and, where there are classes, its label."""
-    inputs = {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
-    return inputs | ({"label": jax.ShapeDtypeStruct((), jnp.int32)} if num_classes else {})
+def labels_of(num_classes: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a batch and sampling hold of classes."""
+    return {"label": jax.ShapeDtypeStruct((), jnp.int32)} if num_classes else {}
 
 
 def check_dtype(dtype: str) -> None:

@@ -15,6 +15,7 @@ from pdm_jax.errors import UserError
 from pdm_jax.networks import CodeMLP, define
 from pdm_jax.networks.functional import Definition
 from pdm_jax.systems.base import System, check_arguments, check_dtype, check_steps
+from pdm_jax.systems.space import Space
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
 _GROUP = "network"
@@ -40,7 +41,7 @@ def make_system(config: Config) -> System:
 
         return as_denoiser(over_images, process, prediction=model.prediction)
 
-    def loss(params: Params, batch: Mapping[str, Array], keys: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(params: Params, batch: Mapping[str, Array], keys: Array, step: Array) -> tuple[Array, dict[str, Array]]:
         code = batch["code"]
         t = rng.randint_each(rng.stream_each(keys, "t"), config.loss.t_min, config.loss.t_max)
         eps = rng.normal_each(rng.stream_each(keys, "noise"), code.shape[1:])
@@ -54,16 +55,16 @@ def make_system(config: Config) -> System:
         shapes={_GROUP: definition.shapes},
         losses={_GROUP: loss},
         denoiser=denoiser,
-        null=lambda cond: cond,
+        null=lambda params, cond: cond,
         has_null=False,
         guides="eps" if model.prediction == "eps" else "x0",
         dropouts=(),
         process=process,
-        image_shape=(1, 1, dim),
+        space=Space((1, 1, dim)),
         num_classes=0,
         inputs={"code": jax.ShapeDtypeStruct((dim,), jnp.float32)},
         told={},
-        cond=lambda told, shape: Cond(),
+        cond=lambda params, told, shape: Cond(),
     )
 
 

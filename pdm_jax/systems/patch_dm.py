@@ -20,8 +20,10 @@ from pdm_jax.networks.functional import Definition
 from pdm_jax.ops import positions
 from pdm_jax.ops.collage import check_patches
 from pdm_jax.ops.images import to_float
-from pdm_jax.systems.base import System, Table, Told, check_arguments, check_dtype, check_steps, inputs_of
+from pdm_jax.systems.base import System, Table, Told, check_arguments, check_dtype, check_steps, labels_of
+from pdm_jax.systems.latent import make_space
 from pdm_jax.systems.patch_loss import KINDS, make_loss
+from pdm_jax.systems.space import Space
 from pdm_jax.types import Array, Cond, Denoiser, Params
 
 NETWORK, CODES = "network", "codes"  # groups of parameters
@@ -37,11 +39,11 @@ def make_system(config: Config) -> System:
     """
     model, codes = config.model, config.codes
     check_dtype(model.dtype)
-    shape, process = (*config.data.size, config.data.channels), make_process(config.diffusion)
-    definitions = {"unet": make_network(model, codes, config.data.channels)}
+    space, process = make_space(config), make_process(config.diffusion)
+    definitions = {"unet": make_network(model, codes, space.shape[2])}
     if codes.kind == "encoder":
         definitions["encoder"] = make_encoder(codes, model.dtype, config.data.channels)
-    _check(config)
+    _check(config, space)
 
     def init(key: Array) -> Params:
         keys = jax.random.split(key, 3)
@@ -63,20 +65,21 @@ def make_system(config: Config) -> System:
     return System(
         init=init,
         shapes=jax.eval_shape(init, jax.random.key(0)),
-        losses={NETWORK: make_loss(config, process, definitions, encode)},
+        losses={NETWORK: make_loss(config, process, space, definitions, encode)},
         denoiser=denoiser,
-        null=lambda cond: null(cond, model.num_classes),
+        null=lambda params, cond: null(cond, model.num_classes),
         has_null=all(getattr(config.loss, name) > 0 for name in _dropouts(config)),
         guides="eps" if model.prediction == "eps" else "x0",
         dropouts=_dropouts(config),
         process=process,
-        image_shape=shape,
+        space=space,
         num_classes=model.num_classes,
-        inputs=inputs_of(shape, model.num_classes) | _index(codes),
+        inputs=space.inputs | labels_of(model.num_classes) | _index(codes),
         told=_told(codes, model.num_classes),
-        cond=lambda told, shape: make_cond(told, shape, model.patch_size),
+        cond=lambda params, told, shape: make_cond(told, shape, model.patch_size),
         codes=None if codes.kind == "none" else encode,
         table=Table(CODES, lazy=codes.optimizer == "rows") if codes.kind == "table" else None,
+        frozen=space.frozen,
     )
 
 
@@ -137,9 +140,8 @@ def _table(codes: CodeConfig, key: Array) -> Params:
 
 
 def _told(codes: CodeConfig, num_classes: int) -> dict[str, jax.ShapeDtypeStruct]:
-    label = {"label": jax.ShapeDtypeStruct((), jnp.int32)} if num_classes else {}
     code = {"code": jax.ShapeDtypeStruct((codes.dim,), jnp.float32)} if codes.kind != "none" else {}
-    return label | code
+    return labels_of(num_classes) | code
 
 
 def _index(codes: CodeConfig) -> dict[str, jax.ShapeDtypeStruct]:
@@ -156,11 +158,13 @@ def _dropouts(config: Config) -> tuple[str, ...]:
     return tuple(name for name, is_used in used.items() if is_used)
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, space: Space) -> None:
     loss, model, codes = config.loss, config.model, config.codes
     if not isinstance(model.patch_size, int):
         raise UserError(f"config.model.patch_size is {model.patch_size}; Patch-DM has one size")
-    check_patches(config.data.size, model.patch_size, len(model.network["channel_mult"]))
+    check_patches(space.shape[:2], model.patch_size, len(model.network["channel_mult"]))
+    if codes.kind == "encoder" and "image" not in space.inputs:
+        raise UserError("config.codes.kind 'encoder' reads images, which data of latents lack; use 'table' or 'none'")
     allowed = {
         "model.prediction": (model.prediction, ("eps", "x0", "v")),
         "loss.kind": (loss.kind, KINDS),

@@ -16,6 +16,7 @@ from pdm_jax.networks.functional import Definition
 from pdm_jax.ops.collage import collage, cut, join, shifted_positions
 from pdm_jax.ops.images import to_float
 from pdm_jax.systems.base import Loss
+from pdm_jax.systems.space import Space
 from pdm_jax.types import Array, Cond, Params
 
 KINDS = ("shifted", "both", "plain")
@@ -34,6 +35,7 @@ class Window:
 def make_loss(
     config: Config,
     process: Process,
+    space: Space,
     definitions: Mapping[str, Definition],
     encode: Callable[[Params, Mapping[str, Array]], Array],
 ) -> Loss:
@@ -49,10 +51,11 @@ def make_loss(
     """
     patch_size, kind = config.model.patch_size, config.loss.kind
 
-    def loss(params: Params, batch: Mapping[str, Array], keys: Array) -> tuple[Array, dict[str, Array]]:
-        start = _starts(keys, batch["image"].shape, patch_size, kind)
+    def loss(params: Params, batch: Mapping[str, Array], keys: Array, step: Array) -> tuple[Array, dict[str, Array]]:
+        images = batch["image"] if space.factor == 1 else space.start(params, batch, keys)
+        start = _starts(keys, images.shape, patch_size, kind)
         t = rng.randint_each(rng.stream_each(keys, "t"), config.loss.t_min, config.loss.t_max)
-        window = make_window(batch["image"], start, t, keys, process, config.model.prediction, patch_size)
+        window = make_window(images, start, t, keys, process, config.model.prediction, patch_size)
         cond = _cond(config, params, batch, keys, start, encode)
         network = Patches(definitions["unet"].bind(params["network"]["unet"]), patch_size, _dropout_keys(config, keys))
         return window_loss(network, window, t, cond, kind)
@@ -111,9 +114,12 @@ class Patches:
 def make_window(
     images: Array, start: Array, t: Array, keys: Array, process: Process, prediction: str, patch_size: int
 ) -> Window:
-    """Noisy windows of uint8 images (B, H, W, C), which begin at the pixels `start` (B, 2), row and column."""
+    """Noisy windows of images (B, H, W, C), which begin at the pixels `start` (B, 2), row and column.
+
+    Images are uint8, so that only what lies in a window becomes float, or latents as they are.
+    """
     x0, inside = jax.vmap(lambda image, at: crop(image, at, patch_size))(images, start)
-    x0 = inside * to_float(x0)
+    x0 = inside * (to_float(x0) if x0.dtype == jnp.uint8 else x0)
     eps = rng.normal_each(rng.stream_each(keys, "noise"), x0.shape[1:])
     return noisy_window(x0, inside, eps, t, process, prediction)
 

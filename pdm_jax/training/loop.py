@@ -198,14 +198,14 @@ class _Run:
         score = None
         if self._measure is not None and self.step % self.config.eval.every == 0:
             with self.window.paused():
-                score = f"eval_{self.config.eval.metric}", self._measure(self._ema())
+                score = f"eval_{self.config.eval.metric}", self._measure(self._averaged())
         if self.step % train.log_every == 0 or last or score is not None:
             self._log(dict([score]) if score else {})
         with self.window.paused():
             if self.step % self.config.checkpoint.save_every == 0 or last or score is not None:
                 self.save(batches, score)
             if self._preview and (self.step % train.grid_every == 0 or self.step == train.num_steps):
-                self.reports.grid(self.step, self._preview(self._ema()))
+                self.reports.grid(self.step, self._preview(self._averaged()))
         self._heartbeat.beat(self.step, self.window.newest, last=last)
 
     def save(self, batches: Any, score: tuple[str, float] | None) -> None:
@@ -231,8 +231,10 @@ class _Run:
                 "config.optimizer.learning_rate, a longer warmup_steps or a clip_norm"
             )
 
-    def _ema(self) -> Params:
-        return self.state.ema if self.host_ema is None else self.host_ema.values
+    def _averaged(self) -> Params:
+        """The averaged weights with the frozen ones beside them."""
+        ema = self.state.ema if self.host_ema is None else self.host_ema.values
+        return {**ema, **self.state.frozen}
 
 
 def _check_layout(workdir: Path, parts: Sequence[Part]) -> None:

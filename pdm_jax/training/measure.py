@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -76,7 +77,8 @@ def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) 
         keys = jax.lax.with_sharding_constraint(keys, batch_sharding(mesh))
         batch = with_codes(system, params, batch, mesh)
         whole = gathered(system.networks(params), mesh)
-        return sum(loss(whole, batch, keys)[0].mean() for loss in system.losses.values())
+        step = jnp.int32(config.train.num_steps)  # whatever begins late has begun
+        return sum(loss(whole, batch, keys, step)[0].mean() for loss in system.losses.values())
 
     losses = jax.jit(on_mesh(losses, mesh), out_shardings=replicated(mesh))
 
@@ -114,7 +116,7 @@ def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, w
     @functools.cache
     def judge() -> tuple[Extractor, Callable[[Statistics], float]]:
         logger.info("the feature network of config.eval.metric 'fid' learns the data")
-        key = {**dataset.identity, "image_shape": system.image_shape}
+        key = {**dataset.identity, "image_shape": system.space.picture}
         extractor = Extractor(local_network(dataset, key, workdir / "eval"), dataset.host_batch_size)
         return extractor, distance_to(statistics(extractor, dataset.once(), dataset.num_records))
 

@@ -30,7 +30,7 @@ def describe(part: Part, system: System, dataset: Any, mesh: Mesh, workdir: Path
         path = workdir / "parameters.txt"
         path.write_text(parameter_overview.get_parameter_overview(system.shapes, include_stats=False) + "\n")
         table = f" (table: {path})"
-    height, width, channels = system.image_shape
+    height, width, channels = system.space.picture
     axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
     device = jax.devices()[0]
     logger.info("data: %s, %d images, %dx%dx%d", dataset.name, dataset.num_records, height, width, channels)

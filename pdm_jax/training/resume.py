@@ -40,6 +40,7 @@ def begin(
     batches: Any,
     *,
     weights: Callable[[Params], Params] | None = None,
+    frozen: Callable[[Params], Params] | None = None,
     force_config: bool = False,
 ) -> Position:
     """Restores the run, its data included, or starts it; `batches` is moved to the right place.
@@ -47,6 +48,7 @@ def begin(
     Args:
       part: what is trained.
       weights: makes of the initial weights, by group, those that a new run starts from.
+      frozen: gives the frozen groups of a new run, laid out as these arrays.
 
     Raises:
       UserError: the workdir holds a run with another config, or nothing in it can be restored; `weights` raises.
@@ -59,6 +61,8 @@ def begin(
         params = weights(state.params)
         ema = jax.tree.map(jax.numpy.copy, params) if part.config.ema.place == "device" else {}
         state = dataclasses.replace(state, params=params, ema=ema)
+    if frozen is not None:
+        state = dataclasses.replace(state, frozen=frozen(state.frozen))
     return Position(0, state, _host_ema(part.config.ema, state.params))
 
 

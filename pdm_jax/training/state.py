@@ -28,6 +28,7 @@ class TrainState:
     params: Params
     opt_state: Any
     ema: Params  # averaged parameters; {} while a copy on the host is kept instead
+    frozen: Params  # groups that training reads only (`System.frozen`), without opt_state and ema
     rng: Array  # raw data of the run's root key; constant, steps fold their number into it
 
     def as_dict(self) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class TrainState:
 class StatePlan:
     """How a state is made and where its arrays lie, before any of them exists."""
 
-    init: Any  # key -> TrainState, jitted with output shardings
+    init: Any  # key -> TrainState, jitted with output shardings; frozen groups are zeros until they are loaded
     shapes: TrainState  # ShapeDtypeStructs with shardings
     shardings: TrainState
 
@@ -56,7 +57,8 @@ def plan_state(system: System, optimizer: optax.GradientTransformation, ema: Ema
         if system.table is not None:
             name = system.table.group
             opt_state[name] = init_table(system.table, optimizer, params[name])
-        return TrainState(jnp.int32(0), params, opt_state, average, jax.random.key_data(key))
+        frozen = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), system.frozen)
+        return TrainState(jnp.int32(0), params, opt_state, average, frozen, jax.random.key_data(key))
 
     shapes = jax.eval_shape(init, jax.random.key(0))
     shardings = param_shardings(mesh, shapes)

@@ -49,16 +49,16 @@ def make_train_step(
       UserError: the mesh does not divide the batch or the rows of its images.
     """
     _check_batch(config, mesh)
-    if "image" in system.inputs:
+    if "code" not in system.inputs:
         check_rows(mesh, system.image_shape[0] // config.model.patch_size, "the grid of patches")
     num_micro = config.optimizer.accumulation
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(rng.stream(jax.random.wrap_key_data(state.rng), "loss"), state.step)
         keys = rng.sample_keys(key, jnp.arange(_size(batch)))
-        params, opt_state, metrics = {}, {}, {}
+        params, opt_state, metrics = dict(state.params), {}, {}
         for group, loss in system.losses.items():
-            value_and_grads = _accumulated(system, loss, state.params, group, num_micro, mesh)
+            value_and_grads = _accumulated(system, loss, params | state.frozen, group, state.step, num_micro, mesh)
             grads, row_grads, terms = value_and_grads(batch, keys)
             if system.table is not None:
                 name = system.table.group
@@ -112,14 +112,14 @@ def update_ema(ema: Params, params: Params, step: Array, decay: float, every: in
 
 
 def _accumulated(
-    system: System, loss: Loss, params: Params, group: str, num_micro: int, mesh: Mesh
+    system: System, loss: Loss, params: Params, group: str, step: Array, num_micro: int, mesh: Mesh
 ) -> Callable[[Batch, Array], tuple[Params, Array | None, Metrics]]:
     """A function of batch and keys to the gradients for one group, those of the batch's rows, and the mean terms."""
     others = system.networks(params)
 
     def mean_loss(own: Params, code: Array | None, batch: Batch, keys: Array) -> tuple[Array, Metrics]:
         batch = batch if code is None else {**batch, "code": code}
-        values, terms = loss(gathered(others | {group: own}, mesh), batch, keys)
+        values, terms = loss(gathered(others | {group: own}, mesh), batch, keys, step)
         means = {"loss": values, **terms}
         return values.mean(), {name: x.mean() for name, x in means.items()}
 

@@ -3,6 +3,7 @@
 from pdm_jax.config import DiffusionConfig
 from pdm_jax.diffusion import make_process, to_prediction
 from pdm_jax.systems import System
+from pdm_jax.systems.space import Space
 from pdm_jax.types import Cond
 
 PROCESS = make_process(DiffusionConfig())
@@ -20,14 +21,14 @@ def system(x0_hat, *, shape=(8, 8, 1), variance=None) -> System:
         shapes={},
         losses={},
         denoiser=lambda params: denoise,
-        null=lambda cond: cond,
+        null=lambda params, cond: cond,
         has_null=False,
         guides="x0",
         dropouts=(),
         process=PROCESS,
-        image_shape=shape,
+        space=Space(shape),
         num_classes=0,
         inputs={},
         told={},
-        cond=lambda told, shape: Cond(),
+        cond=lambda params, told, shape: Cond(),
     )

@@ -110,7 +110,7 @@ def test_other_backbones_train(backbone, network):
     system = make_system(config)
     params = jax.jit(system.init)(jax.random.key(0))
     batch = {"image": jnp.zeros((2, 4, 4, 1), jnp.uint8), "label": jnp.array([0, 1])}
-    loss, terms = jax.jit(system.losses["network"])(params, batch, jax.random.split(jax.random.key(1), 2))
+    loss, terms = jax.jit(system.losses["network"])(params, batch, jax.random.split(jax.random.key(1), 2), jnp.int32(0))
     assert np.isfinite(loss).all() and set(terms) == {"simple", "vlb"}
 
 

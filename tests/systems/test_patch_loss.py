@@ -83,7 +83,7 @@ def big_and_small():
         system = make_system(config)
 
         def loss(params, batch, keys):
-            return system.losses["network"](params, batch, keys)[0].mean()
+            return system.losses["network"](params, batch, keys, jnp.int32(0))[0].mean()
 
         batch = {"image": jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)}
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))

@@ -44,23 +44,23 @@ def test_an_encoder_is_trained_with_the_network():
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3)).astype(np.uint8)
     assert jax.eval_shape(own.codes, params, {"image": images}).shape == (2, 16)
     keys = jax.random.split(jax.random.key(0), 2)
-    grads = jax.jit(jax.grad(lambda p: own.losses["network"](p, {"image": images}, keys)[0].sum()))(params)
+    grads = jax.jit(jax.grad(lambda p: own.losses["network"](p, {"image": images}, keys, jnp.int32(0))[0].sum()))(params)
     assert all(float(jnp.abs(x).sum()) > 0 for x in jax.tree.leaves(grads["network"]["encoder"]["conv_in"]))
 
 
 def test_denoising_uses_code_and_position_and_the_null_has_neither(system, params):
     z = jax.random.normal(jax.random.key(0), (2, 16, 24, 3))
     code = jax.random.normal(jax.random.key(1), (2, 16))
-    cond = system.cond({"code": code}, z.shape)
+    cond = system.cond(params, {"code": code}, z.shape)
     assert cond.position.shape == (2, 3, 4, 3)
     np.testing.assert_array_equal(cond.position[0, 2, 3], [2, 3, 1])
     denoiser = jax.jit(lambda cond: system.denoiser(params)(z, Step(t=jnp.int32(500)), cond).eps)
-    full, nothing = denoiser(cond), denoiser(system.null(cond))
+    full, nothing = denoiser(cond), denoiser(system.null(params, cond))
     no_code = denoiser(dataclasses.replace(cond, code=jnp.zeros_like(code)))
-    no_place = denoiser(dataclasses.replace(cond, position=system.null(cond).position))
+    no_place = denoiser(dataclasses.replace(cond, position=system.null(params, cond).position))
     eps = [full, no_code, no_place, nothing]
     assert all(float(jnp.abs(a - b).max()) > 1e-4 for i, a in enumerate(eps) for b in eps[:i])
-    other = denoiser(system.null(dataclasses.replace(cond, code=2 * code)))
+    other = denoiser(system.null(params, dataclasses.replace(cond, code=2 * code)))
     np.testing.assert_array_equal(other, nothing)
 
 
@@ -86,7 +86,7 @@ def test_the_loss_drops_codes_as_often_as_it_is_told():
     def difference(dropout):
         own = make_system(table(loss={"code_dropout": dropout, "position_dropout": 0.0}))
         params = jax.tree.map(lambda x: x + 0.05, jax.jit(own.init)(jax.random.key(0)))
-        loss = jax.jit(lambda code: own.losses["network"](params, {"image": images, "code": code}, keys)[0])
+        loss = jax.jit(lambda code: own.losses["network"](params, {"image": images, "code": code}, keys, jnp.int32(0))[0])
         return np.abs(loss(jnp.ones((8, 16))) - loss(jnp.full((8, 16), 3.0)))
 
     assert (difference(0.0) > 0).all() and (difference(1.0) == 0).all()
@@ -149,5 +149,5 @@ def test_other_networks_with_skips_and_labels():
     assert own.has_null and own.dropouts == ("label_dropout",)
     params = jax.jit(own.init)(jax.random.key(0))
     batch = {"image": np.zeros((2, 16, 24, 3), np.uint8), "label": np.array([0, 1], np.int32)}
-    loss, _ = jax.jit(own.losses["network"])(params, batch, jax.random.split(jax.random.key(0), 2))
+    loss, _ = jax.jit(own.losses["network"])(params, batch, jax.random.split(jax.random.key(0), 2), jnp.int32(0))
     assert loss.shape == (2,) and bool(jnp.isfinite(loss).all())

@@ -23,7 +23,7 @@ def batch():
 def per_sample(config, batch, keys):
     system = make_system(config)
     params = jax.jit(system.init)(jax.random.key(0))
-    return jax.jit(system.losses["network"])(params, batch, keys)
+    return jax.jit(system.losses["network"])(params, batch, keys, jnp.int32(0))
 
 
 def test_the_loss_of_a_sample_depends_on_its_own_key_only(batch):
@@ -53,7 +53,7 @@ def test_dropped_labels_become_the_null_label(batch):
 
 
 def test_null_keeps_the_shape_and_drops_the_class():
-    null = make_system(tiny.config()).null(Cond(label=jnp.array([0, 1, 1])))
+    null = make_system(tiny.config()).null({}, Cond(label=jnp.array([0, 1, 1])))
     np.testing.assert_array_equal(null.label, [2, 2, 2])
 
 
@@ -90,7 +90,7 @@ def test_plain_losses_of_other_predictions_are_finite_and_positive(batch, kind, 
         ({"model": {"network": {**NETWORK, "learn_variance": "maybe"}}}, "learn_variance is 'maybe'; expected bool"),
         ({"model": {"dtype": "float16"}}, "dtype is 'float16'"),
         ({"model": {"prediction": "score"}}, "prediction is 'score'"),
-        ({"loss": {"kind": "l1"}}, "loss.kind is 'l1'"),
+        ({"loss": {"kind": "huber"}}, "loss.kind is 'huber'"),
         ({"loss": {"target": "eps"}}, "loss.target is 'eps'"),
         ({"loss": {"t_max": 1001}}, "t_max is 1001; expected at most T, 1000"),
         ({"loss": {"t_min": 999}}, r"trains steps \[999, 999\); expected 0 <= t_min < t_max <= 1000"),
