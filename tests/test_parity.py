@@ -11,7 +11,7 @@ import pytest
 
 from pdm_jax.errors import UserError
 from tests import parity
-from tests.parity_kinds import kinds, open_case
+from tests.parity_kinds import kind_of, open_case
 from tests.parity_kinds._tolerance import compare
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -20,7 +20,7 @@ REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 
 def _cases(root: Path) -> list[Path]:
     metas = root.rglob("meta.json")
-    return sorted(meta.parent for meta in metas if meta.relative_to(root).parts[0] in kinds())
+    return sorted(meta.parent for meta in metas if kind_of(meta.relative_to(root)))
 
 
 def _assert_passes(folder: Path, root: Path) -> None:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-import jax
 import numpy as np
 
-from pdm_jax.interop.entries import Entry, path_of
-from pdm_jax.interop.matching import Shape, match_names
+from pdm_jax.interop import named
+from pdm_jax.interop.entries import Entry
+from pdm_jax.interop.matching import Shape
 from pdm_jax.networks.functional import Definition
 from pdm_jax.types import Params
 
 # Our layer, its name there, and the rank of its weight there; in the order of the official files.
-_Layers = tuple[tuple[str, str, int], ...]
-_TOP: _Layers = (
+Layers = tuple[tuple[str, str, int], ...]
+_TOP: Layers = (
     ("time_in", "time_embed.0", 2),
     ("time_out", "time_embed.2", 2),
     ("label_embedding", "label_emb", 2),
     ("conv_in", "input_blocks.0.0", 4),
 )
-_HEAD: _Layers = (("norm_out", "out.0", 1), ("conv_out", "out.2", 4))
-_MEMBERS: _Layers = (
+_HEAD: Layers = (("norm_out", "out.0", 1), ("conv_out", "out.2", 4))
+_MEMBERS: Layers = (
     # of a block
     ("norm_in", "in_layers.0", 1),
     ("conv_in", "in_layers.2", 4),
@@ -54,51 +54,44 @@ def load(tensors: Mapping[str, np.ndarray], definition: Definition) -> Params:
     Raises:
       UserError: tensors are missing, surplus or misshapen; lists them by their names there.
     """
-    match_names(tensors, official_shapes(definition))
-    entries = {entry.path: entry for entry in layout(definition.shapes)}
-
-    def convert(keys, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        entry = entries[path_of(keys)]
-        return np.ascontiguousarray(entry.from_torch(tensors[entry.torch_name], leaf.shape), np.float32)
-
-    return jax.tree.map_with_path(convert, definition.shapes)
+    return named.load(tensors, definition, layout(definition.shapes))
 
 
 def to_official(params: Params, definition: Definition) -> dict[str, np.ndarray]:
     """The inverse of `load`: the state dict, in its order."""
-    arrays = {path_of(keys): np.asarray(leaf) for keys, leaf in jax.tree.leaves_with_path(params)}
-    return {entry.torch_name: entry.to_torch(arrays[entry.path]) for entry in layout(definition.shapes)}
+    return named.to_official(params, layout(definition.shapes))
 
 
 def official_shapes(definition: Definition) -> dict[str, Shape]:
     """Names and shapes of the program's state dict, in its order."""
-    shapes = {path_of(keys): leaf.shape for keys, leaf in jax.tree.leaves_with_path(definition.shapes)}
-    return {entry.torch_name: entry.torch_shape(shapes[entry.path]) for entry in layout(definition.shapes)}
+    return named.official_shapes(definition, layout(definition.shapes))
 
 
-def layout(shapes: Params) -> list[Entry]:
-    """All tensors of an `ADMUNet` in the official order, from the nested dict of its shapes."""
-    return list(_network(shapes))
+def plain_layer(tree: Params, path: tuple, prefix: str) -> Iterator[Entry]:
+    """The tensors of a block, of attention or of resampling, from the nested dict of its shapes."""
+    yield from layers(tree, path, prefix, _MEMBERS)
 
 
-def _network(shapes: Params) -> Iterator[Entry]:
-    yield from _layers(shapes, (), "", _TOP)
-    for i, stage in sorted(shapes["encoder"].items()):
-        yield from _stage(stage, ("encoder", i), f"input_blocks.{i + 1}")
-    yield from _stage(shapes["middle"], ("middle",), "middle_block")
-    for i, stage in sorted(shapes["decoder"].items()):
-        yield from _stage(stage, ("decoder", i), f"output_blocks.{i}")
-    yield from _layers(shapes, (), "", _HEAD)
+def layout(shapes: Params, layer: Callable[[Params, tuple, str], Iterator[Entry]] = plain_layer) -> list[Entry]:
+    """All tensors in the official order, from the nested dict of shapes of a network like an `ADMUNet`.
+
+    Args:
+      layer: gives the entries of one layer of a stage, as `plain_layer` does.
+    """
+    stages = [(("encoder", i), f"input_blocks.{i + 1}") for i in sorted(shapes["encoder"])]
+    stages += [(("middle",), "middle_block")]
+    stages += [(("decoder", i), f"output_blocks.{i}") for i in sorted(shapes["decoder"])]
+    entries = [*layers(shapes, (), "", _TOP)]
+    for path, prefix in stages:
+        stage = shapes[path[0]] if len(path) == 1 else shapes[path[0]][path[1]]
+        for i, tree in sorted(stage["layers"].items()):
+            entries += layer(tree, (*path, "layers", i), f"{prefix}.{i}.")
+    return [*entries, *layers(shapes, (), "", _HEAD)]
 
 
-def _stage(stage: Params, path: tuple, prefix: str) -> Iterator[Entry]:
-    for i, layer in sorted(stage["layers"].items()):
-        yield from _layers(layer, (*path, "layers", i), f"{prefix}.{i}.", _MEMBERS)
-
-
-def _layers(tree: Params, path: tuple, prefix: str, layers: _Layers) -> Iterator[Entry]:
-    """The weight and bias of those `layers` that the tree has."""
-    for ours, theirs, rank in layers:
+def layers(tree: Params, path: tuple, prefix: str, table: Layers) -> Iterator[Entry]:
+    """The weight and bias of those layers of a table that the tree has."""
+    for ours, theirs, rank in table:
         for leaf in (*_WEIGHTS, "bias"):
             if leaf in tree.get(ours, {}):
                 kind, leaf_rank = ("bias", 1) if leaf == "bias" else ("weight", rank)

@@ -6,6 +6,7 @@ from pdm_jax.networks.code_encoder import CodeEncoder as CodeEncoder
 from pdm_jax.networks.code_mlp import CodeMLP as CodeMLP
 from pdm_jax.networks.functional import count_params as count_params
 from pdm_jax.networks.functional import define as define
+from pdm_jax.networks.ldm_unet import LDMUNet as LDMUNet
 from pdm_jax.networks.patch_critic import PatchCritic as PatchCritic
 from pdm_jax.networks.patch_unet import PatchUNet as PatchUNet
 from pdm_jax.networks.pdm_unet import PDMUNet as PDMUNet

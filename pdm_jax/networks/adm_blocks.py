@@ -1,7 +1,7 @@
 """The blocks of ADM's U-Net (Dhariwal & Nichol 2021; its program guided-diffusion, commit 22e0df8).
 
-Every layer is called as `layer(x, time)`, with x (B, H, W, C) and the activated time vector (B or 1, D), so that a
-stage is a plain list of them.
+Every layer is called as `layer(x, signals)`, with x (B, H, W, C) and what conditions the network, so that a stage is a
+plain list of them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ class ADMSettings:
     dtype: jnp.dtype
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Signals:
+    """What conditions every layer."""
+
+    time: Array  # (B or 1, time_dim) step and label, already activated
+    context: Array | None = None  # (B or 1, K, D) tokens to attend to, where the network has cross-attention
+
+
 def conv3x3(in_features: int, out_features: int, *, stride: int = 1, zero_init: bool = False, dtype, rngs: nnx.Rngs):
     """A 3x3 convolution with padding 1 on all sides, initialised as PyTorch does."""
     make = Conv3x3 if stride == 1 else nnx.Conv  # padding 1 is not SAME where the stride is 2
@@ -42,9 +51,18 @@ def conv3x3(in_features: int, out_features: int, *, stride: int = 1, zero_init: 
     return make(in_features, out_features, (3, 3), strides=stride, padding=1, dtype=dtype, rngs=rngs, **init)
 
 
-def dense(in_features: int, out_features: int, *, zero_init: bool = False, dtype, rngs: nnx.Rngs) -> Dense:
+def dense(
+    in_features: int,
+    out_features: int,
+    *,
+    zero_init: bool = False,
+    use_bias: bool = True,
+    dtype,
+    rngs: nnx.Rngs,
+) -> Dense:
     """A dense layer over the last axis, initialised as PyTorch does."""
-    return Dense(in_features, out_features, dtype=dtype, rngs=rngs, **_initializers(in_features, zero_init))
+    init = _initializers(in_features, zero_init)
+    return Dense(in_features, out_features, use_bias=use_bias, dtype=dtype, rngs=rngs, **init)
 
 
 def _initializers(fan_in: int, zero_init: bool) -> dict[str, Callable]:
@@ -78,12 +96,12 @@ class ResBlock(nnx.Module):
         self.conv_out = conv3x3(features, features, zero_init=True, dtype=dtype, rngs=rngs)
         self.skip = None if in_features == features else dense(in_features, features, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Array, time: Array) -> Array:
+    def __call__(self, x: Array, signals: Signals) -> Array:
         """x (B, H, W, C_in) to (B, H', W', C)."""
         h = jax.nn.swish(self.norm_in(x))
         if self.resize is not None:
             h, x = self.resize(h), self.resize(x)
-        h, modulation = self.conv_in(h), self.modulation(time)
+        h, modulation = self.conv_in(h), self.modulation(signals.time)
         if self.use_scale_shift:
             h = self.norm_out(h, *jnp.split(modulation, 2, axis=-1))
         else:
@@ -100,25 +118,30 @@ class Attention(nnx.Module):
     """
 
     def __init__(self, features: int, settings: ADMSettings, *, rngs: nnx.Rngs):
-        if features % (settings.num_heads or settings.head_dim):
-            wanted = f"{settings.num_heads} (heads)" if settings.num_heads else f"{settings.head_dim} (one head)"
-            raise UserError(
-                f"attention on {features} channels needs a multiple of {wanted}; "
-                "change width, channel_mult or attn_levels (the middle always attends)"
-            )
-        self.num_heads, self.order = settings.num_heads or features // settings.head_dim, settings.attention_order
+        self.num_heads, self.order = check_heads(features, settings), settings.attention_order
         self.norm = GroupNorm(features, norm_eps=NORM_EPS, rngs=rngs)
         self.qkv = dense(features, 3 * features, dtype=settings.dtype, rngs=rngs)
         self.out = dense(features, features, zero_init=True, dtype=settings.dtype, rngs=rngs)
 
-    def __call__(self, x: Array, time: Array) -> Array:
+    def __call__(self, x: Array, signals: Signals) -> Array:
         """x (B, H, W, C) to the same shape."""
-        del time
+        del signals
         batch, height, width, _ = x.shape
         cut = (3, self.num_heads) if self.order == "new" else (self.num_heads, 3)
         qkv = self.qkv(self.norm(x)).reshape(batch, height * width, *cut, -1)
         q, k, v = jnp.moveaxis(qkv, 2 + cut.index(3), 0)  # each (B, H W, heads, head_dim)
         return x + self.out(attend(q, k, v).reshape(x.shape))
+
+
+def check_heads(features: int, settings: ADMSettings) -> int:
+    """The number of heads of an attention on so many channels; raises `UserError` where they do not divide."""
+    if features % (settings.num_heads or settings.head_dim):
+        wanted = f"{settings.num_heads} (heads)" if settings.num_heads else f"{settings.head_dim} (one head)"
+        raise UserError(
+            f"attention on {features} channels needs a multiple of {wanted}; "
+            "change width, channel_mult or attn_levels (the middle always attends)"
+        )
+    return settings.num_heads or features // settings.head_dim
 
 
 class Down(nnx.Module):
@@ -127,9 +150,9 @@ class Down(nnx.Module):
     def __init__(self, features: int, settings: ADMSettings, *, rngs: nnx.Rngs):
         self.strided = conv3x3(features, features, stride=2, dtype=settings.dtype, rngs=rngs)
 
-    def __call__(self, x: Array, time: Array) -> Array:
+    def __call__(self, x: Array, signals: Signals) -> Array:
         """x (B, H, W, C) to (B, H/2, W/2, C)."""
-        del time
+        del signals
         return self.strided(x)
 
 
@@ -139,9 +162,9 @@ class Up(nnx.Module):
     def __init__(self, features: int, settings: ADMSettings, *, rngs: nnx.Rngs):
         self.conv = conv3x3(features, features, dtype=settings.dtype, rngs=rngs)
 
-    def __call__(self, x: Array, time: Array) -> Array:
+    def __call__(self, x: Array, signals: Signals) -> Array:
         """x (B, H, W, C) to (B, 2H, 2W, C)."""
-        del time
+        del signals
         return self.conv(double(x))
 
 
@@ -151,10 +174,10 @@ class Stage(nnx.Module):
     def __init__(self, layers: Sequence[nnx.Module]):
         self.layers = nnx.List(layers)
 
-    def __call__(self, x: Array, time: Array) -> Array:
+    def __call__(self, x: Array, signals: Signals) -> Array:
         """x (B, H, W, C_in) to (B, H', W', C)."""
         for layer in self.layers:
-            x = layer(x, time)
+            x = layer(x, signals)
         return x
 
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pdm_jax.errors import UserError
-from pdm_jax.networks.adm_blocks import NORM_EPS, Attention, Stage, conv3x3, dense
+from pdm_jax.networks.adm_blocks import NORM_EPS, Attention, Stage, conv3x3, dense, halve
 from pdm_jax.networks.layers import GroupNorm
-from pdm_jax.networks.patch_blocks import Builder, HalfBlock, check_levels, make_settings
+from pdm_jax.networks.patch_blocks import HalfBlock, check_levels, make_settings
+from pdm_jax.networks.unet import Builder
 from pdm_jax.types import Array
 
 
@@ -51,14 +52,12 @@ class CodeEncoder(nnx.Module):
             widths,
             num_blocks,
             attn_levels,
-            block=lambda in_features, features, resize=None: HalfBlock(
-                in_features, features, settings, resize=resize, rngs=rngs
-            ),
+            block=lambda in_features, features: HalfBlock(in_features, features, settings, rngs=rngs),
             attention=lambda features: Attention(features, settings, rngs=rngs),
+            down=lambda features: HalfBlock(features, features, settings, resize=halve, rngs=rngs),
         )
         self.conv_in = conv3x3(channels, widths[0], dtype=jnp.float32, rngs=rngs)
-        self.encoder, _ = builder.encoder()
-        self.middle = builder.middle()
+        self.encoder, self.middle = builder.encoder(), builder.middle()
         self.norm_out = GroupNorm(widths[-1], norm_eps=NORM_EPS, rngs=rngs)
         self.out = dense(widths[-1], code_dim, dtype=jnp.float32, rngs=rngs)
 

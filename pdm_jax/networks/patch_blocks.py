@@ -15,7 +15,7 @@ from flax import nnx
 from pdm_jax import rng
 from pdm_jax.errors import UserError
 from pdm_jax.networks import adm_blocks
-from pdm_jax.networks.adm_blocks import NORM_EPS, ADMSettings, Attention, Stage, conv3x3, dense, halve
+from pdm_jax.networks.adm_blocks import NORM_EPS, ADMSettings, conv3x3, dense
 from pdm_jax.networks.layers import GroupNorm
 from pdm_jax.types import Array
 
@@ -115,40 +115,6 @@ class HalfBlock(nnx.Module):
         if self.resize is not None:
             h, x = self.resize(h), self.resize(x)
         return self.conv_in(h) + (x if self.skip is None else self.skip(x))
-
-
-@dataclasses.dataclass(frozen=True)
-class Builder:
-    """Puts blocks together as both networks do."""
-
-    widths: Sequence[int]  # of the levels, finest first
-    num_blocks: int  # blocks a level
-    attn_levels: Sequence[int]
-    block: Callable[..., nnx.Module]  # (in_features, features, resize=None) -> block
-    attention: Callable[[int], Attention]  # (features) -> attention
-
-    def stage(self, in_features: int, level: int, *more: nnx.Module) -> Stage:
-        """A block, then attention where the level has it, then what else is given."""
-        features = self.widths[level]
-        attention = [self.attention(features)] if level in self.attn_levels else []
-        return Stage([self.block(in_features, features), *attention, *more])
-
-    def encoder(self) -> tuple[nnx.List, list[int]]:
-        """The encoder's stages and the widths of all skips, the input convolution's first."""
-        stages, skips = [], [self.widths[0]]
-        for level, features in enumerate(self.widths):
-            for _ in range(self.num_blocks):
-                stages.append(self.stage(skips[-1], level))
-                skips.append(features)
-            if level + 1 < len(self.widths):
-                stages.append(Stage([self.block(features, features, resize=halve)]))
-                skips.append(features)
-        return nnx.List(stages), skips
-
-    def middle(self) -> Stage:
-        """Two blocks around attention."""
-        features = self.widths[-1]
-        return Stage([self.block(features, features), self.attention(features), self.block(features, features)])
 
 
 def check_levels(width: int, channel_mult: Sequence[int], num_blocks: int, attn_levels: Sequence[int]) -> list[int]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from pdm_jax.errors import UserError
-from pdm_jax.networks.adm_blocks import NORM_EPS, Attention, Stage, conv3x3, dense, double
+from pdm_jax.networks.adm_blocks import NORM_EPS, Attention, Stage, conv3x3, dense, double, halve
 from pdm_jax.networks.layers import GroupNorm
-from pdm_jax.networks.patch_blocks import Builder, PatchSettings, ResBlock, Signals, check_levels, make_settings
+from pdm_jax.networks.patch_blocks import PatchSettings, ResBlock, Signals, check_levels, make_settings
 from pdm_jax.networks.pdm_unet import Features
+from pdm_jax.networks.unet import Builder
 from pdm_jax.ops.embeddings import cosine_code, position_code
 from pdm_jax.types import Array, Cond
 
@@ -77,9 +78,7 @@ class PatchUNet(nnx.Module):
         self.code = MLP(code_dim, embed_dim, dtype=dtype, rngs=rngs) if code_dim not in (0, embed_dim) else None
         self.conv_in = conv3x3(channels, widths[0], dtype=jnp.float32, rngs=rngs)
         builder = _builder(widths, num_blocks, attn_levels, settings, rngs)
-        self.encoder, skips = builder.encoder()
-        self.middle = builder.middle()
-        self.decoder = _decoder(builder, skips)
+        self.encoder, self.middle, self.decoder = builder.encoder(), builder.middle(), builder.decoder()
         self.norm_out = GroupNorm(widths[0], norm_eps=NORM_EPS, rngs=rngs)
         self.conv_out = conv3x3(widths[0], channels, zero_init=True, dtype=jnp.float32, rngs=rngs)
 
@@ -145,28 +144,19 @@ class PatchUNet(nnx.Module):
 
 def _builder(widths, num_blocks, attn_levels, settings: PatchSettings, rngs: nnx.Rngs) -> Builder:
     numbers = itertools.count()
+
+    def block(in_features: int, features: int, resize: Callable[[Array], Array] | None = None) -> ResBlock:
+        return ResBlock(in_features, features, settings, next(numbers), resize=resize, rngs=rngs)
+
     return Builder(
         widths,
         num_blocks,
         attn_levels,
-        block=lambda in_features, features, resize=None: ResBlock(
-            in_features, features, settings, next(numbers), resize=resize, rngs=rngs
-        ),
+        block=block,
         attention=lambda features: Attention(features, settings, rngs=rngs),
+        down=lambda features: block(features, features, halve),
+        up=lambda features: block(features, features, double),
     )
-
-
-def _decoder(builder: Builder, skips: Sequence[int]) -> nnx.List:
-    """The decoder's stages: at each level one more than in the encoder."""
-    stages, skips, h = [], list(skips), builder.widths[-1]
-    for level, features in reversed(list(enumerate(builder.widths))):
-        for i in range(builder.num_blocks + 1):
-            stage = builder.stage(h + skips.pop(), level)
-            if level > 0 and i == builder.num_blocks:
-                stage.layers.append(builder.block(features, features, resize=double))
-            stages.append(stage)
-            h = features
-    return nnx.List(stages)
 
 
 def _check_conditions(code_dim: int, embed_dim: int, dropout: float) -> None:

@@ -99,7 +99,7 @@ def open_case(folder: str | Path, root: str | Path | None = None, kind: str | No
     folder = Path(os.path.abspath(folder))
     _existing(folder / "meta.json", "give the folder of one case")
     if root is None:
-        above = [parent for parent in folder.parents if folder.relative_to(parent).parts[0] in kinds()]
+        above = [parent for parent in folder.parents if kind_of(folder.relative_to(parent))]
         if not above and kind is None:
             raise UserError(f"{folder} lies below no folder named after a kind; give --kind ({', '.join(kinds())})")
         root = above[0] if above else folder.parent
@@ -115,11 +115,17 @@ def kinds() -> list[str]:
     return sorted(module.name for module in modules if not module.name.startswith("_"))
 
 
+def kind_of(name: str | Path) -> str | None:
+    """The kind that a case's path begins with, or None: `ldm_unet` also runs `ldm_unet_concat`."""
+    first = Path(name).parts[0]
+    return max((kind for kind in kinds() if f"{first}_".startswith(f"{kind}_")), key=len, default=None)
+
+
 def kind_named(name: str) -> ModuleType:
     """The module of the kind that a case's path begins with."""
-    kind = Path(name).parts[0]
-    if kind not in kinds():
-        raise UserError(f"the kind {kind!r} cannot be run; the kinds are {', '.join(kinds())}")
+    kind = kind_of(name)
+    if kind is None:
+        raise UserError(f"the kind {Path(name).parts[0]!r} cannot be run; the kinds are {', '.join(kinds())}")
     return importlib.import_module(f"tests.parity_kinds.{kind}")
 
 
