@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from pdm_jax.config import DataConfig
+from pdm_jax.data.tasks import TaskInputs
 from pdm_jax.errors import UserError
 
-Batch = dict[str, np.ndarray]  # image uint8 (b, H, W, C), index int64 (b,), with classes also label int32 (b,)
+# image uint8 (b, H, W, C), index int64 (b,), with classes also label int32 (b,), and what `TaskInputs` says
+Batch = dict[str, np.ndarray]
+_NO_TASK = TaskInputs()
 
 
 class Dataset(abc.ABC):
@@ -122,18 +125,26 @@ class BatchIterator:
             self._batches = None
 
 
-def make_dataset(config: DataConfig, seed: int, *, process_index: int = 0, process_count: int = 1) -> Dataset:
+def make_dataset(
+    config: DataConfig,
+    seed: int,
+    inputs: TaskInputs = _NO_TASK,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Dataset:
     """The data set of a config, read and decoded by grain.
 
     Args:
       config: source, size, crop and so on.
       seed: of the order, the crops and the flips.
+      inputs: what batches hold beside images, labels and indices.
       process_index: which host this is.
       process_count: how many hosts share each batch.
 
     Raises:
       UserError: the config or the source cannot be used.
     """
-    from pdm_jax.data.pipeline import GrainDataset  # grain and Pillow are not needed for arrays in memory
+    from pdm_jax.data.pipeline import open_images  # grain and Pillow are not needed for arrays in memory
 
-    return GrainDataset(config, seed, process_index, process_count)
+    return open_images(config, seed, inputs, process_index=process_index, process_count=process_count)

@@ -14,17 +14,17 @@ import os
 import signal
 import threading
 from collections.abc import Generator, Iterable
-from typing import Any
 
 import grain
 import numpy as np
 from absl import flags
 
 from pdm_jax.config import DataConfig
-from pdm_jax.data.codec import decode
 from pdm_jax.data.dataset import Batch, Dataset
-from pdm_jax.data.record import BrokenImageError, Source
+from pdm_jax.data.readers import Element, ImageReader, Reader, TaskReader
+from pdm_jax.data.record import BrokenImageError, Source, require
 from pdm_jax.data.sources import open_source
+from pdm_jax.data.tasks import TaskInputs
 from pdm_jax.data.transforms import CROPS, ImageTransform
 from pdm_jax.errors import UserError
 
@@ -32,18 +32,58 @@ _log = logging.getLogger(__name__)
 _END = 2**60  # of the endless stream: grain counts its batches in floats, which `sys.maxsize` overflows
 
 
-class GrainDataset(Dataset):
-    """The images of a source, read and decoded by threads (`num_workers=0`) or worker processes.
+def open_images(config: DataConfig, seed: int, inputs: TaskInputs, **process: int) -> GrainDataset:
+    """The images of a config and what belongs to them; arguments and errors as in `make_dataset`."""
+    _check(config)
+    source = open_source(config.source, config.split, inputs.fields)
+    require(source, inputs.fields, config.source)
+    if "class" in inputs.kinds and not source.class_names:
+        raise UserError(f"{config.source} has no classes; put the images of each class in a folder of its own")
+    still = "stretch" if config.crop == "stretch" else "center"
+    training = ImageTransform(config.size, config.channels, config.crop, config.min_crop, config.flip, reduced=True)
+    return GrainDataset(
+        source,
+        config,
+        seed,
+        ImageReader(training, TaskReader(inputs)),
+        ImageReader(ImageTransform(config.size, config.channels, still), TaskReader(inputs, first_caption=True)),
+        **process,
+    )
 
-    An image that does not decode is skipped and named in the log, once: in the stream its place is filled with
-    another record, drawn at random by the place's own generator; `once` leaves it out.
+
+class GrainDataset(Dataset):
+    """The records of a source, read and decoded by threads (`num_workers=0`) or worker processes.
+
+    A record that does not decode is skipped and named in the log, once: in the stream its place is filled with
+    another one, drawn at random by the place's own generator; `once` leaves it out.
     """
 
-    def __init__(self, config: DataConfig, seed: int, process_index: int = 0, process_count: int = 1):
-        """Arguments and errors as in `make_dataset`."""
-        _check(config)
-        self._source = source = open_source(config.source, config.split)
-        self._config = config
+    def __init__(
+        self,
+        source: Source,
+        config: DataConfig,
+        seed: int,
+        training: Reader,
+        once: Reader,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """Makes a data set of a source.
+
+        Args:
+          source: of records.
+          config: its name, the batch size and the number of workers are used here.
+          seed: of the order and of all that is random in training.
+          training: makes the elements of the stream.
+          once: those of the single pass.
+          process_index: which host this is.
+          process_count: how many hosts share each batch.
+
+        Raises:
+          UserError: the batch size does not fit, or no record can be used.
+        """
+        self._source, self._config = source, config
+        self._training, self._single = training, once
         self._skipped: set[int] = set()
         super().__init__(
             name=config.source,
@@ -55,24 +95,18 @@ class GrainDataset(Dataset):
             process_index=process_index,
             process_count=process_count,
         )
-        _require_usable_image(source, config.source)
+        self._require_usable_record()
 
     def stream(self, position: int) -> Generator[Batch]:
-        config = self._config
-        transform = ImageTransform(
-            config.size, config.channels, config.crop, config.min_crop, config.flip, reduced=True
-        )
         indices = grain.MapDataset.range(self.num_records).seed(self._seed).shuffle()
-        records = indices.random_map(_Draw(self._source, transform)).repeat()[position:_END]
+        records = indices.random_map(_Draw(self._source, self._training)).repeat()[position:_END]
         for batch in self._batches(records):
             self._drop_wanted(batch)
             yield batch
 
     def once(self) -> Generator[Batch]:
-        crop = "stretch" if self._config.crop == "stretch" else "center"
-        transform = ImageTransform(self._config.size, self._config.channels, crop)
         indices = grain.MapDataset.range(self.num_records).seed(0)
-        records = indices.random_map(_Draw(self._source, transform))
+        records = indices.random_map(_Draw(self._source, self._single))
         return _refilled(map(self._without_stand_ins, self._batches(records)), self.host_batch_size)
 
     def _batches(self, records: grain.MapDataset) -> Generator[Batch]:
@@ -103,8 +137,21 @@ class GrainDataset(Dataset):
         for index in set(wanted[~is_wanted].tolist()) - self._skipped:
             self._skipped.add(index)
             total = f"{len(self._skipped)} of {self.num_records} images so far"
-            _log.warning("skipped %s (%s)", _why_broken(self._source, index), total)
+            _log.warning("skipped %s (%s)", self._why_broken(index), total)
         return is_wanted
+
+    def _require_usable_record(self) -> None:
+        reasons = map(self._why_broken, range(len(self._source)))
+        if (first_reason := next(reasons)) is not None and all(reasons):
+            raise UserError(f"{self.name} has no usable image among {self.num_records}; the first, {first_reason}")
+
+    def _why_broken(self, index: int) -> str | None:
+        """The reason why a record does not decode, which names it; None when it does."""
+        try:
+            self._single(self._source[index], np.random.default_rng(0))
+        except BrokenImageError as error:
+            return str(error)
+        return None
 
     def _without_stand_ins(self, batch: Batch) -> Batch:
         is_wanted = self._drop_wanted(batch)
@@ -114,14 +161,14 @@ class GrainDataset(Dataset):
 class _Draw:
     """Makes an element of a batch from the index that is wanted, or from another where that image is broken."""
 
-    def __init__(self, source: Source, transform: ImageTransform):
+    def __init__(self, source: Source, reader: Reader):
         self._source = source
-        self._transform = transform
-        self._keep = source.cacheable and not transform.is_random
-        self._kept: dict[int, dict[str, Any]] = {}
+        self._reader = reader
+        self._keep = source.cacheable and not reader.is_random
+        self._kept: dict[int, Element] = {}
         self._broken: set[int] = set()
 
-    def __call__(self, wanted: int, rng: np.random.Generator) -> dict[str, Any]:
+    def __call__(self, wanted: int, rng: np.random.Generator) -> Element:
         if wanted in self._kept:
             return self._kept[wanted]
         index = wanted
@@ -132,17 +179,15 @@ class _Draw:
             self._kept[wanted] = element
         return element
 
-    def _read(self, index: int, rng: np.random.Generator) -> dict[str, Any] | None:
+    def _read(self, index: int, rng: np.random.Generator) -> Element | None:
         """None where the image is broken. Then `rng` is as it was: what is drawn does not hang on what is known."""
         if index in self._broken:
             return None
         try:
-            record = self._source[index]
-            element = {"image": self._transform(record, rng), "index": np.int64(index)}
+            return self._reader(self._source[index], rng)
         except BrokenImageError:
             self._broken.add(index)
             return None
-        return element if record.label is None else element | {"label": np.int32(record.label)}
 
 
 def _end_with_parent(index: int, count: int) -> None:
@@ -187,22 +232,3 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"config.data.crop is {config.crop!r}; expected one of {', '.join(CROPS)}")
     if not 0 < config.min_crop <= 1:
         raise UserError(f"config.data.min_crop is {config.min_crop}; expected a part of the shorter side in (0, 1]")
-
-
-def _require_usable_image(source: Source, name: str) -> None:
-    first_reason = None
-    for index in range(len(source)):
-        reason = _why_broken(source, index)
-        if reason is None:
-            return
-        first_reason = first_reason or reason
-    raise UserError(f"{name} has no usable image among {len(source)}; the first, {first_reason}")
-
-
-def _why_broken(source: Source, index: int) -> str | None:
-    """The reason why an image does not decode, which names it; None when it does."""
-    try:
-        decode(source[index], channels=3)
-    except BrokenImageError as error:
-        return str(error)
-    return None

@@ -1,0 +1,84 @@
+"""From records to elements of batches: the image, its label, and what the tasks of a run need of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from pdm_jax.data.codec import decode_classes
+from pdm_jax.data.degradations import degrade
+from pdm_jax.data.record import Record
+from pdm_jax.data.tasks import TaskInputs
+from pdm_jax.data.tokenizer import load_tokenizer
+from pdm_jax.data.transforms import ImageTransform, View, view_classes
+
+Element = dict[str, Any]  # one row of a batch
+
+
+class Reader(Protocol):
+    """Makes the element of a record; `is_random` says whether two calls on a record may differ."""
+
+    @property
+    def is_random(self) -> bool: ...
+
+    def __call__(self, record: Record, rng: np.random.Generator) -> Element: ...
+
+
+class ImageReader:
+    """Makes the element of a record: "image", "index", maybe "label", and those of its tasks."""
+
+    def __init__(self, transform: ImageTransform, tasks: TaskReader):
+        self._transform = transform
+        self._tasks = tasks
+
+    @property
+    def is_random(self) -> bool:
+        return self._transform.is_random or self._tasks.is_random
+
+    def __call__(self, record: Record, rng: np.random.Generator) -> Element:
+        """An element; `rng` decides all that is random about it.
+
+        Raises:
+          BrokenImageError: the image or its class map does not decode; then nothing was drawn.
+          UserError: something else of the record is not as it should be.
+        """
+        classes = decode_classes(record) if self._tasks.has_map else None
+        view = self._transform.view(record, rng)
+        element = {"image": view.pixels, "index": np.int64(record.index)}
+        if record.label is not None:
+            element["label"] = np.int32(record.label)
+        if classes is not None:
+            element["map"] = view_classes(classes, view)
+        return element | self._tasks.told(record, view, rng) | self._tasks.made(view.pixels, rng)
+
+
+class TaskReader:
+    """Makes what `TaskInputs` says of records and images."""
+
+    def __init__(self, inputs: TaskInputs, first_caption: bool = False):
+        """`first_caption` takes the first one of several, not any.
+
+        Raises:
+          UserError: the tokeniser cannot be used.
+        """
+        self._inputs, self._first_caption = inputs, first_caption
+        self.has_map = "semantic" in inputs.kinds
+        self.is_random = inputs.is_random
+        if "text" in inputs.kinds:
+            self._tokenizer = load_tokenizer(inputs.tokenizer, inputs.max_length, inputs.vocab_size)
+
+    def told(self, record: Record, view: View, rng: np.random.Generator) -> Element:
+        """What a record says of its image: "tokens" of a caption, "layout" of what is in view."""
+        element = {}
+        if "text" in self._inputs.kinds:
+            place = 0 if self._first_caption else int(rng.integers(len(record.captions)))
+            element["tokens"] = self._tokenizer(record.captions[place])
+        return element
+
+    def made(self, pixels: np.ndarray, rng: np.random.Generator) -> Element:
+        """What is made of the pixels (H, W, C) of an image: a "low" copy, a "mask"."""
+        element = {}
+        if "superres" in self._inputs.kinds:
+            element["low"] = degrade(pixels, self._inputs.factor, self._inputs.degradation, rng)
+        return element
