@@ -10,4 +10,7 @@ from pdm_jax.networks.ldm_unet import LDMUNet as LDMUNet
 from pdm_jax.networks.patch_critic import PatchCritic as PatchCritic
 from pdm_jax.networks.patch_unet import PatchUNet as PatchUNet
 from pdm_jax.networks.pdm_unet import PDMUNet as PDMUNet
+from pdm_jax.networks.spatial_rescaler import SpatialRescaler as SpatialRescaler
+from pdm_jax.networks.token_encoder import ClassEmbedder as ClassEmbedder
+from pdm_jax.networks.token_encoder import TokenEncoder as TokenEncoder
 from pdm_jax.networks.vit import ViT as ViT
