@@ -12,7 +12,7 @@ import grain
 
 from pdm_jax.data.codec import decode, encode_smaller
 from pdm_jax.data.record import BrokenImageError, Record, Source
-from pdm_jax.data.sources.array_records import write_array_record
+from pdm_jax.data.sources.array_records import header_of, write_array_record
 from pdm_jax.data.transforms import height_and_width
 from pdm_jax.errors import UserError
 
@@ -61,8 +61,7 @@ def build_array_record(
         if skipped == len(source):
             raise UserError(f"none of the {skipped} images decodes, so that {path} was not written")
 
-    fields = [field for field in source.fields if not source.lacking(field)]
-    return write_array_record(path, usable(), source.class_names, fields), skipped
+    return write_array_record(path, usable(), header_of(source)), skipped
 
 
 def _decodable(source: Source, size: tuple[int, int] | None) -> Iterable[Record | BrokenImageError]:

@@ -45,8 +45,10 @@ def open_images(config: DataConfig, seed: int, inputs: TaskInputs, **process: in
         source,
         config,
         seed,
-        ImageReader(training, TaskReader(inputs)),
-        ImageReader(ImageTransform(config.size, config.channels, still), TaskReader(inputs, first_caption=True)),
+        ImageReader(training, TaskReader(inputs, source)),
+        ImageReader(
+            ImageTransform(config.size, config.channels, still), TaskReader(inputs, source, first_caption=True)
+        ),
         **process,
     )
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from pdm_jax.data.codec import decode_classes
 from pdm_jax.data.degradations import degrade
-from pdm_jax.data.record import Record
+from pdm_jax.data.layouts import Box, parse_objects
+from pdm_jax.data.record import Record, Source
 from pdm_jax.data.tasks import TaskInputs
 from pdm_jax.data.tokenizer import load_tokenizer
-from pdm_jax.data.transforms import ImageTransform, View, view_classes
+from pdm_jax.data.transforms import ImageTransform, view_classes
 
 Element = dict[str, Any]  # one row of a batch
 
@@ -50,30 +51,35 @@ class ImageReader:
             element["label"] = np.int32(record.label)
         if classes is not None:
             element["map"] = view_classes(classes, view)
-        return element | self._tasks.told(record, view, rng) | self._tasks.made(view.pixels, rng)
+        return element | self._tasks.told(record, view.window, view.flipped, rng) | self._tasks.made(view.pixels, rng)
 
 
 class TaskReader:
     """Makes what `TaskInputs` says of records and images."""
 
-    def __init__(self, inputs: TaskInputs, first_caption: bool = False):
-        """`first_caption` takes the first one of several, not any.
+    def __init__(self, inputs: TaskInputs, source: Source, first_caption: bool = False):
+        """`source` knows the names of objects; `first_caption` takes the first one of several, not any.
 
         Raises:
-          UserError: the tokeniser cannot be used.
+          UserError: the tokeniser cannot be used, or the number of objects' classes is not known.
         """
         self._inputs, self._first_caption = inputs, first_caption
         self.has_map = "semantic" in inputs.kinds
         self.is_random = inputs.is_random
         if "text" in inputs.kinds:
             self._tokenizer = load_tokenizer(inputs.tokenizer, inputs.max_length, inputs.vocab_size)
+        if "layout" in inputs.kinds:
+            self._names, self._codec = source.object_names, inputs.layout_codec(source.object_names)
 
-    def told(self, record: Record, view: View, rng: np.random.Generator) -> Element:
-        """What a record says of its image: "tokens" of a caption, "layout" of what is in view."""
+    def told(self, record: Record, window: Box, flipped: bool, rng: np.random.Generator) -> Element:
+        """What a record says of its image: "tokens" of a caption, "layout" of what is seen in a window."""
         element = {}
         if "text" in self._inputs.kinds:
             place = 0 if self._first_caption else int(rng.integers(len(record.captions)))
             element["tokens"] = self._tokenizer(record.captions[place])
+        if "layout" in self._inputs.kinds:
+            objects = parse_objects(record.layout, self._names, self._codec.num_classes, record.name)
+            element["layout"] = self._codec.encode(objects, window, flipped, rng)
         return element
 
     def made(self, pixels: np.ndarray, rng: np.random.Generator) -> Element:

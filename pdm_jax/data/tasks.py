@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+from pdm_jax.data.layouts import LayoutCodec
 from pdm_jax.errors import UserError
 
 KINDS = ("class", "text", "layout", "semantic", "superres", "inpaint")
@@ -19,7 +21,7 @@ class TaskInputs:
     |----------|------------|------------------------|-----------------------------------------------|
     | class    | `label`    | (b,) int32             | the class                                     |
     | text     | `tokens`   | (b, max_length) int32  | a caption; one of several at random           |
-    | layout   | `layout`   | (b, 3 objects + 2) int32 | boxes of objects (`pdm_jax.data.layouts`)   |
+    | layout   | `layout`   | (b, 3 max_objects + 2) int32 | which objects lie where (`layouts`)     |
     | semantic | `map`      | (b, H, W) uint8        | the class of each pixel                       |
     | superres | `low`      | (b, H/f, W/f, C) uint8 | the image, degraded and f = `factor` smaller  |
     | inpaint  | `mask`     | (b, H, W, 1) uint8     | 1 where the image is to be filled in          |
@@ -29,9 +31,9 @@ class TaskInputs:
     tokenizer: str | None = None  # text: a tokenizer.json
     vocab_size: int | None = None  # text: that the network has; None takes any
     max_length: int = 77  # text: tokens of a caption, padded or cut
-    object_classes: int | None = None  # layout: that the network has; None takes the number of the source's
+    object_classes: int | None = None  # layout: None takes as many as the source has names of
     max_objects: int = 30  # layout
-    layout_tokens: int = 8192  # layout: the vocabulary; its root is the grid of places
+    layout_tokens: int = 8192  # layout: the vocabulary
     crop_tokens: bool = True  # layout: two more tokens tell the window on the image
     factor: int = 4  # superres
     degradation: str = "bicubic"  # superres: bicubic | bsr | bsr_full
@@ -49,6 +51,19 @@ class TaskInputs:
     def fields(self) -> tuple[str, ...]:
         """What of `pdm_jax.data.record.FIELDS` each record must have."""
         return tuple(field for kind, field in _FIELDS.items() if kind in self.kinds)
+
+    def layout_codec(self, names: Sequence[str]) -> LayoutCodec:
+        """How layouts become tokens; `names` are those of the classes of objects, where they have names.
+
+        Raises:
+          UserError: the number of classes is not known.
+        """
+        if not (self.object_classes or names):
+            raise UserError(
+                "how many classes of objects there are is not known; list their names in classes.txt in the folder of "
+                "the images, one a line"
+            )
+        return LayoutCodec(self.object_classes or len(names), self.max_objects, self.layout_tokens, self.crop_tokens)
 
     @property
     def is_random(self) -> bool:

@@ -23,7 +23,7 @@ class View(NamedTuple):
     """What is seen of an image: pixels, and where they lie."""
 
     pixels: np.ndarray  # uint8 (height, width, channels)
-    window: tuple[float, float, float, float]  # left, top, right, bottom in parts of the image, before flipping
+    window: tuple[float, float, float, float]  # left, top, width, height in parts of the image, before flipping
     flipped: bool  # left and right
 
 
@@ -67,7 +67,8 @@ class ImageTransform:
         image = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
         pixels = np.asarray(image).reshape(height, width, self.channels)
         flipped = self.flip and bool(rng.random() < 0.5)
-        parts = tuple(edge / whole for edge, whole in zip(window, size * 2, strict=True))
+        (left, top, right, bottom), (whole_width, whole_height) = window, size
+        parts = left / whole_width, top / whole_height, (right - left) / whole_width, (bottom - top) / whole_height
         return View(pixels[:, ::-1] if flipped else pixels, parts, flipped)
 
     def _least(self, width: int, height: int) -> tuple[int, int]:
@@ -97,7 +98,8 @@ def view_classes(classes: Image.Image, view: View) -> np.ndarray:
     The map may be of another size than the image, but is of the same scene, edge to edge.
     """
     height, width, _ = view.pixels.shape
-    box = tuple(edge * whole for edge, whole in zip(view.window, classes.size * 2, strict=True))
+    left, top, right, bottom = (part * side for part, side in zip(view.window, classes.size * 2, strict=True))
+    box = left, top, min(left + right, classes.width), min(top + bottom, classes.height)  # sums may round up
     pixels = np.asarray(classes.resize((width, height), Image.Resampling.NEAREST, box=box))
     return pixels[:, ::-1] if view.flipped else pixels
 

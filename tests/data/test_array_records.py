@@ -119,7 +119,7 @@ def test_several_files_are_one_source_in_order(image_folder, tmp_path):
     assert both[11].name == both[0].name == "cat/00.png"
     assert both[21].index == 21
     build_array_record(open_source(str(image_folder / "cat")), tmp_path / "c.array_record")
-    with pytest.raises(UserError, match="other classes"):
+    with pytest.raises(UserError, match="other class names"):
         open_source(f"arrayrecord:{tmp_path}/*.array_record")
 
 

@@ -5,7 +5,7 @@ The format: each record is one line of JSON, a newline, and a body. Record 0 is 
 `{"name": "cat/1.jpg", "index": 7, "label": 0}` (its name, position and class in the source it was built from;
 `label` is null without classes) with the bytes of the image file as they were. Where the source has them, the line has
 `captions` and `layout`, too, and `map` is the number of bytes at the end of the body that are the class map, a PNG; the
-header's `fields` says which of them each record has.
+header's `fields` says which of them each record has, and its `object_names` what layouts' classes are called.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextlib
 import glob
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +24,31 @@ from pdm_jax.data.codec import encode_png
 from pdm_jax.data.record import Record, Source, checksum
 from pdm_jax.errors import UserError
 
-_FORMAT = "pdm_jax.images.1"
-
 
 class ArrayRecordSource(Source):
     """The images of all files that match a pattern, file after file in the order of their names."""
+
+    FORMAT = "pdm_jax.images.1"
+    MADE_BY = "pdm data build SRC"
 
     def __init__(self, pattern: str):
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
         paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
         if not paths:
-            raise UserError(f"no file matches {pattern!r}; `pdm data build SRC {pattern}` makes an ArrayRecord file")
-        counts, class_names, fields = zip(*(_read_header(path) for path in paths), strict=True)
-        for path, names in zip(paths, class_names, strict=True):
-            if names != class_names[0]:
+            raise UserError(f"no file matches {pattern!r}; `{self.MADE_BY} {pattern}` makes an ArrayRecord file")
+        counts, headers = zip(*(self._read_header(path) for path in paths), strict=True)
+        self.header = headers[0]
+        for path, header in zip(paths, headers, strict=True):
+            if other := [name for name in header if name != "fields" and header[name] != self.header.get(name)]:
                 raise UserError(
-                    f"{path} has other classes than {paths[0]}; give files that were built with the same ones"
+                    f"{path} has other {other[0].replace('_', ' ')} than {paths[0]}; give files that were built with the same ones"
                 )
-        self.class_names = class_names[0]
-        self.fields = tuple(sorted(frozenset.intersection(*fields)))
+        self.class_names = tuple(self.header["class_names"])
+        self.object_names = tuple(self.header.get("object_names", ()))
+        self.fields = tuple(
+            sorted(frozenset.intersection(*(frozenset(header.get("fields", ())) for header in headers)))
+        )
         self.fingerprint = checksum([*self.class_names, *map(os.path.basename, paths), *map(str, counts)])
         self._paths = paths
         # `path[a:b]` is the reader's way to name a part of a file: all but the header.
@@ -68,17 +73,38 @@ class ArrayRecordSource(Source):
     def lacking(self, field: str) -> list[str]:
         return [] if field in self.fields else super().lacking(field)
 
+    def _read_header(self, path: str) -> tuple[int, dict[str, Any]]:
+        """(number of records, header) of a file."""
+        from array_record.python.array_record_module import ArrayRecordReader
 
-def write_array_record(
-    path: Path, records: Iterable[Record], class_names: Iterable[str], fields: Iterable[str] = ()
-) -> int:
+        try:
+            reader = ArrayRecordReader(path)
+            count = reader.num_records() - 1
+            header, _ = _unpack(reader.read([0])[0])
+            reader.close()
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{path} is not an ArrayRecord file of images; make one with `{self.MADE_BY} {path}`"
+            ) from error
+        if header.get("format") != self.FORMAT:
+            raise UserError(f"{path} has the format {header.get('format')}, expected {self.FORMAT}; build it again")
+        return count, header
+
+
+def header_of(source: Source) -> dict[str, Any]:
+    """The header of a file that all records of a source are written to."""
+    fields = [field for field in source.fields if not source.lacking(field)]
+    names = {"object_names": list(source.object_names)} if source.object_names else {}
+    return {"format": ArrayRecordSource.FORMAT, "class_names": list(source.class_names), "fields": fields} | names
+
+
+def write_array_record(path: Path, records: Iterable[Record], header: Mapping[str, Any]) -> int:
     """Writes records to a new file; it appears under its name only when it is complete.
 
     Args:
       path: the file; one that exists is replaced. Its folder is made.
       records: the images; encoded ones are kept byte by byte, pixels become PNGs.
-      class_names: the classes that the labels count.
-      fields: of `pdm_jax.data.record.FIELDS`, those that each record has.
+      header: as plain JSON: the format, the class names and what else the format has; `header_of` makes it.
 
     Returns:
       How many records were written.
@@ -94,7 +120,6 @@ def write_array_record(
         path.parent.mkdir(parents=True, exist_ok=True)
         # Groups of one record are what random access wants; images are compressed already.
         writer = ArrayRecordWriter(str(part), "group_size:1,uncompressed")
-        header = {"format": _FORMAT, "class_names": list(class_names), "fields": list(fields)}
         writer.write(_pack(header, b""))
         for record in records:
             writer.write(_packed(record))
@@ -107,24 +132,6 @@ def write_array_record(
         with contextlib.suppress(OSError):  # gone under its new name, or never made
             part.unlink()
     return count
-
-
-def _read_header(path: str) -> tuple[int, tuple[str, ...], frozenset[str]]:
-    """(number of images, class names, fields that all of them have) of a file."""
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    try:
-        reader = ArrayRecordReader(path)
-        count = reader.num_records() - 1
-        header, _ = _unpack(reader.read([0])[0])
-        reader.close()
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise UserError(
-            f"{path} is not an ArrayRecord file of images; make one with `pdm data build SRC {path}`"
-        ) from error
-    if header.get("format") != _FORMAT:
-        raise UserError(f"{path} has the format {header.get('format')}, expected {_FORMAT}; build it again")
-    return count, tuple(header["class_names"]), frozenset(header.get("fields", ()))
 
 
 def _packed(record: Record) -> bytes:
@@ -144,8 +151,8 @@ def _encoded(image: bytes | np.ndarray) -> bytes:
     return image if isinstance(image, bytes) else encode_png(image)
 
 
-def _pack(facts: dict, body: bytes) -> bytes:
-    return json.dumps(facts).encode() + b"\n" + body
+def _pack(facts: Mapping, body: bytes) -> bytes:
+    return json.dumps(dict(facts)).encode() + b"\n" + body
 
 
 def _unpack(record: bytes) -> tuple[dict, bytes]:

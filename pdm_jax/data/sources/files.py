@@ -24,7 +24,7 @@ class _FileSource(Source):
         paths = list(paths)
         self._names, self._labels, self.class_names = _sort_into_classes(paths, where)
         self._sidecars = Sidecars(paths, self._read, source, where, fields)
-        self.fields = tuple(fields)
+        self.fields, self.object_names = tuple(fields), self._sidecars.object_names
         self.fingerprint = checksum(self._names)
 
     @abc.abstractmethod

@@ -26,6 +26,7 @@ class ScenesSource(Source):
 
     cacheable = True
     fields = FIELDS
+    object_names = NUMBER_WORDS
 
     def __init__(self, side: int = 32):
         """`side` of the square canvas, in pixels."""

@@ -5,7 +5,8 @@ For an image `cat/a.jpg`, below the folder or in the archive of a source:
 * captions: `cat/a.txt`, one a line; or `captions.jsonl`, with lines `{"file": "cat/a.jpg", "caption": "a cat"}`, where
   `caption` may also be a list. It lies in any folder on the way, and names files as seen from there.
 * layout: `cat/a.json`, `{"objects": [...]}` as `pdm_jax.data.layouts` says; or `layouts.jsonl`, with lines of the same
-  and `file`.
+  and `file`. Names of classes, where layouts give names, are in `classes.txt` at the top, one a line in the order of
+  their numbers.
 * map: `maps/cat/a.png` in a folder `maps` beside the folder or the archive, whose pixels are class numbers: 8-bit grey,
   or a palette's entries.
 """
@@ -21,6 +22,7 @@ from typing import Any
 from pdm_jax.errors import UserError
 
 _LISTS = {"captions": ("captions.jsonl", "caption"), "layout": ("layouts.jsonl", "objects")}
+_NAMES = "classes.txt"
 _SUFFIXES = {"captions": ".txt", "layout": ".json"}
 
 
@@ -47,6 +49,7 @@ class Sidecars:
         self._files = frozenset(path for path in paths if path.endswith(tuple(_SUFFIXES.values())))
         self._maps = source.absolute().parent / "maps"
         self._map_files = frozenset(files_below(self._maps)) if "map" in fields else frozenset()
+        self.object_names = self._lines(_NAMES) if "layout" in fields and _NAMES in self._files else ()
         self._lists = {field: self._read_lists(paths, *_LISTS[field]) for field in fields if field in _LISTS}
 
     def of(self, image: str) -> dict[str, Any]:
@@ -76,11 +79,7 @@ class Sidecars:
             return (captions,) if isinstance(captions, str) else tuple(captions) or ("",)
         if (path := _beside(image, "captions")) not in self._files:
             return None
-        try:
-            lines = self._read(path).decode().splitlines()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} in {self._where} is no UTF-8 text; save the caption as such") from error
-        return tuple(line.strip() for line in lines if line.strip()) or ("",)
+        return self._lines(path) or ("",)
 
     def _layout(self, image: str) -> tuple[dict[str, Any], ...] | None:
         if image in self._lists["layout"]:
@@ -101,6 +100,14 @@ class Sidecars:
             return path.read_bytes()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}); restore or remove it") from error
+
+    def _lines(self, path: str) -> tuple[str, ...]:
+        """The lines of a text that say something."""
+        try:
+            lines = self._read(path).decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} in {self._where} is no UTF-8 text; save it as such") from error
+        return tuple(line.strip() for line in lines if line.strip())
 
     def _read_lists(self, paths: Iterable[str], file: str, key: str) -> dict[str, bytes]:
         """The lines of all lists of a name, by the image they are of."""
