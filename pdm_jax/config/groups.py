@@ -126,7 +126,6 @@ class ConditionConfig:
     networks: Mapping[str, Mapping[str, Any]] | None = None  # of each kind, the keyword arguments of what reads it
     # of text: a tokenizer.json, which is kept in the workdir; None trains one on the captions of the data
     tokenizer: str | None = _field(None, free=True)
-    max_length: int = _field(77, least=2)  # of text: tokens of a caption
     factor: int = _field(4, least=2)  # of superres: how much smaller the image is that it is told
     degradation: str = "bicubic"  # of superres: bicubic | bsr (the released model's) | bsr_full
     mask: str = "mixed"  # of inpaint: thin | medium | thick | mixed
@@ -167,10 +166,15 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam (AdamW where weight_decay is above 0) with linear warm-up from 0, then constant."""
+    """Adam (AdamW where weight_decay is above 0) with linear warm-up, then a schedule."""
 
     learning_rate: float = _field(1e-4, least=0)
     warmup_steps: int = _field(0, least=0)
+    schedule: str = "constant"  # after warm-up: constant | linear | cosine
+    schedule_steps: int | None = _field(None, least=1)  # when a linear or cosine one has ended, warm-up included
+    start_factor: float = _field(0.0, least=0)  # of learning_rate, where warm-up starts
+    end_factor: float = _field(0.0, least=0)  # of learning_rate, where a linear or cosine schedule ends
+    restarts: Sequence[Mapping[str, Any]] = ()  # cycles that follow, each with what differs of the settings above
     b1: float = _field(0.9, least=0, most=1)
     b2: float = _field(0.999, least=0, most=1)
     eps: float = _field(1e-7, least=0)
@@ -185,6 +189,7 @@ class EmaConfig:
 
     decay: float = _field(0.9999, least=0, most=1)
     every: int = _field(1, least=1)
+    warmup: bool = False  # the decay of the n-th update is at most (1 + n) / (10 + n)
     place: str = "device"  # device | host (one copy in host memory, as PDM)
 
 

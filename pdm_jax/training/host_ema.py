@@ -7,11 +7,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pdm_jax.config import EmaConfig
+from pdm_jax.training.averages import new_share
 from pdm_jax.types import Params
 
 
 class HostEma:
-    """ema = decay * ema + (1 - decay) * params, in numpy, whenever the 0-based step is a multiple of `every`."""
+    """`averages.update_ema` in numpy."""
 
     def __init__(self, config: EmaConfig, params: Params):
         self.config = config
@@ -21,8 +22,8 @@ class HostEma:
         """Takes the parameters after update number `step`, counted from 0."""
         if step % self.config.every:
             return
-        decay = np.float32(self.config.decay)
-        self.values = jax.tree.map(lambda average, p: average + (1 - decay) * (p - average), self.values, fetch(params))
+        weight = np.float32(new_share(self.config, step, np))
+        self.values = jax.tree.map(lambda average, p: average + weight * (p - average), self.values, fetch(params))
 
 
 def fetch(params: Params) -> Params:

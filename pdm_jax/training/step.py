@@ -29,6 +29,7 @@ from pdm_jax.parallel import (
 )
 from pdm_jax.systems import System
 from pdm_jax.systems.base import Loss
+from pdm_jax.training.averages import update_ema
 from pdm_jax.training.state import StatePlan, TrainState
 from pdm_jax.training.table import read_rows, summed, update_table
 from pdm_jax.types import Array, Params
@@ -74,8 +75,9 @@ def make_train_step(
             params[group] = optax.apply_updates(state.params[group], updates)
             terms |= {"grad_norm": norm, "update_norm": optax.tree.norm(updates)}
             terms["param_norm"] = optax.tree.norm(params[group])
-            metrics |= terms if len(system.losses) == 1 else {f"{group}/{name}": x for name, x in terms.items()}
-        ema = update_ema(state.ema, params, state.step, config.ema.decay, config.ema.every) if state.ema else {}
+            # the first group's names are plain: its loss is the model's
+            metrics |= {f"{group}/{name}": x for name, x in terms.items()} if metrics else terms
+        ema = update_ema(state.ema, params, state.step, config.ema) if state.ema else {}
         return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
 
     return jax.jit(
@@ -103,12 +105,6 @@ def with_codes(system: System, params: Params, batch: Batch, mesh: Mesh) -> Batc
     if system.table is None:
         return batch
     return {**batch, "code": read_rows(params[system.table.group]["table"], batch["index"], mesh)}
-
-
-def update_ema(ema: Params, params: Params, step: Array, decay: float, every: int) -> Params:
-    """ema = decay * ema + (1 - decay) * params when the 0-based `step` is a multiple of `every`."""
-    weight = jnp.where(step % every == 0, 1 - decay, 0.0).astype(jnp.float32)
-    return jax.tree.map(lambda average, p: average + weight * (p - average), ema, params)
 
 
 def _accumulated(

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from pdm_jax.config import OptimizerConfig
 from pdm_jax.parallel import batch_sharding, replicated
 from pdm_jax.systems.base import Table
+from pdm_jax.training.rates import learning_rate
 from pdm_jax.types import Array, Params
 
 
@@ -67,9 +68,8 @@ def update_table(
     nu = config.b2 * state["nu"].at[at].get(mode="fill", fill_value=0) + (1 - config.b2) * jnp.square(grads)
     correction = count.astype(jnp.float32)[:, None]
     mu_hat, nu_hat = mu / (1 - config.b1**correction), nu / (1 - config.b2**correction)
-    warm = jnp.minimum(1.0, state["step"] / config.warmup_steps) if config.warmup_steps else 1.0
     decay = config.weight_decay * values.at[at].get(mode="fill", fill_value=0)
-    step = -config.learning_rate * warm * (mu_hat / (jnp.sqrt(nu_hat) + config.eps) + decay)
+    step = -learning_rate(config)(state["step"]) * (mu_hat / (jnp.sqrt(nu_hat) + config.eps) + decay)
     state = {
         "mu": state["mu"].at[at].set(mu, mode="drop"),
         "nu": state["nu"].at[at].set(nu, mode="drop"),

@@ -11,10 +11,11 @@ from pdm_jax.config import EmaConfig, OptimizerConfig
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import make_system
+from pdm_jax.training.averages import update_ema
 from pdm_jax.training.host_ema import HostEma
 from pdm_jax.training.optimizer import make_optimizer
 from pdm_jax.training.state import plan_state
-from pdm_jax.training.step import make_train_step, put, update_ema
+from pdm_jax.training.step import make_train_step, put
 from tests import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:Some donated buffers")
@@ -107,7 +108,7 @@ def test_device_ema_equals_host_ema():
     host = HostEma(config, device)
     for step in range(5):
         params = {"w": jnp.full(3, float(step * step + 1))}
-        device = update_ema(device, params, jnp.int32(step), config.decay, config.every)
+        device = update_ema(device, params, jnp.int32(step), config)
         host.update(step, params)
     np.testing.assert_allclose(device["w"], host.values["w"], rtol=1e-6)
 
