@@ -88,3 +88,40 @@ def prior_config(**groups) -> Config:
     for name, group in groups.items():
         values[name] = {**values.get(name, {}), **group} if isinstance(group, dict) else group
     return read(Config, values)
+
+
+LDM = {
+    "data": {"source": "memory", "image_size": 16, "channels": 3, "batch_size": 8},
+    "model": {
+        "system": "ldm",
+        "backbone": "ldm_unet",
+        "prediction": "eps",
+        "network": {"width": 32, "channel_mult": (1,), "num_blocks": 1, "num_heads": 2, "use_scale_shift_norm": True},
+    },
+    "latent": {
+        "kind": "kl",
+        "network": {"width": 32, "channel_mult": (1, 1), "num_blocks": 1, "latent_channels": 2, "embed_dim": 3},
+        "scale": None,
+    },
+    "reconstruction": {"critic_start": 1, "critic_layers": 1, "critic_width": 8},
+    "diffusion": {"schedule": "ldm_linear", "beta_min": 0.0015, "beta_max": 0.0195},
+    "loss": {"kind": "mse", "target": "eps"},
+    "optimizer": {"learning_rate": 1e-3},
+    "ema": {"decay": 0.9},
+    "train": {"num_steps": 2, "log_every": 1, "grid_size": 4},
+    "checkpoint": {"save_every": 2},
+    "sample": {"sampler": "ddim", "steps": "3"},
+}
+
+
+def ldm_config(**groups) -> Config:
+    """A tiny latent diffusion, f = 2, unconditional, changed as by `config`."""
+    values = {name: dict(group) for name, group in LDM.items()}
+    for name, group in groups.items():
+        values[name] = {**values.get(name, {}), **group} if isinstance(group, dict) else group
+    return read(Config, values)
+
+
+def autoencoder_config(**groups) -> Config:
+    """The tiny first stage of `ldm_config`."""
+    return ldm_config(**{"model": {"system": "autoencoder", "network": {}}, **groups})

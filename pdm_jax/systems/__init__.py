@@ -1,19 +1,19 @@
 """Trainable things: a config becomes a `System` of parameters, losses and a denoiser."""
 
 import dataclasses
+from importlib import import_module
 
 from pdm_jax import rng
 from pdm_jax.config import Config
 from pdm_jax.denoisers.split import split
 from pdm_jax.errors import UserError
-from pdm_jax.systems import code_prior, patch_dm, pdm
 from pdm_jax.systems.base import System as System
 from pdm_jax.systems.base import Told as Told
 from pdm_jax.systems.parts import Part as Part
 from pdm_jax.systems.parts import parts_of as parts_of
 from pdm_jax.types import Denoiser, Params
 
-_SYSTEMS = {"pdm": pdm.make_system, "patch_dm": patch_dm.make_system, "code_prior": code_prior.make_system}
+_SYSTEMS = ("pdm", "patch_dm", "code_prior", "autoencoder", "ldm", "classifier")  # modules with a make_system
 
 
 def make_system(config: Config) -> System:
@@ -32,7 +32,7 @@ def make_system(config: Config) -> System:
             f"config.codes.kind is {config.codes.kind!r} and the system {config.model.system!r} has no codes; leave it "
             "out, or use patch_dm"
         )
-    make, parts = _SYSTEMS[config.model.system], parts_of(config)
+    make, parts = import_module(f"pdm_jax.systems.{config.model.system}").make_system, parts_of(config)
     if len(parts) == 1:
         return make(parts[0].config)
     if config.codes.kind != "none":

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from pdm_jax import rng
 from pdm_jax.config import Config, LatentConfig
 from pdm_jax.errors import UserError
-from pdm_jax.networks import define
+from pdm_jax.networks import Autoencoder, define
 from pdm_jax.networks.functional import Definition
 from pdm_jax.ops.images import to_float
 from pdm_jax.systems.base import check_arguments, check_dtype
@@ -51,6 +51,9 @@ class LatentSpace(Space):
     def start(self, params: Params, batch: Mapping[str, Array], keys: Array) -> Array:
         moments = batch["moments"] if self.encoded else self.moments(params, to_float(batch["image"]))
         return params[SCALE] * self.draw(moments, rng.stream_each(keys, "posterior"))
+
+    def encode(self, params: Params, images: Array) -> Array:
+        return self.draw(self.moments(params, images), None)
 
     def moments(self, params: Params, images: Array) -> Array:
         """Images (B, H, W, C) in [-1, 1] to (B, h, w, c or 2c): latents before scaling; of kl means, log variances."""
@@ -99,13 +102,9 @@ def make_first_stage(latent: LatentConfig, colours: int) -> tuple[Definition, in
     if latent.kind not in ("kl", "vq"):
         raise UserError(f"config.latent.kind is {latent.kind!r}; expected 'none', 'kl' or 'vq'")
     if latent.network is None:
-        raise UserError(
-            "config.latent.network is not set; give the autoencoder's settings, or first_stage"
-        )
+        raise UserError("config.latent.network is not set; give the autoencoder's settings, or first_stage")
     if latent.scale is not None and not (math.isfinite(latent.scale) and latent.scale > 0):
         raise UserError(f"config.latent.scale is {latent.scale}; expected a number above 0, or None (by the data)")
-    from pdm_jax.networks import Autoencoder
-
     check_dtype(latent.dtype)
     given = {"kind", "channels", "dtype", "rngs"}
     settings = check_arguments(Autoencoder, latent.network, given, "config.latent.network")

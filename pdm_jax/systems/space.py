@@ -38,6 +38,10 @@ class Space:
         """x0 (B, h, w, c), where diffusion starts, of a batch; `keys` [B] draw from a posterior, if there is one."""
         return to_float(batch["image"])
 
+    def encode(self, params: Params, images: Array) -> Array:
+        """Images (B, H, W, C) in [-1, 1] as (B, h, w, c) to be told of: means of latents, before scaling."""
+        return images
+
     def decode(self, params: Params, z: Array, tile: int | None = None) -> Array:
         """Images (B, H, W, C), float, of what was sampled; latents in tiles of this side if they are larger."""
         return z

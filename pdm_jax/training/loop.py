@@ -18,6 +18,7 @@ from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.systems import Part, System, make_system, parts_of
 from pdm_jax.training.codes import check_table, with_first_codes, with_table_size
+from pdm_jax.training.frozen import make_frozen, with_first_stage
 from pdm_jax.training.guard import guarded
 from pdm_jax.training.heartbeat import Heartbeat
 from pdm_jax.training.interrupt import StopSignal
@@ -67,7 +68,7 @@ def train(
     Raises:
       UserError: the config does not fit itself, the data or the workdir; a write failed; the loss is not finite.
     """
-    config = with_table_size(config, dataset)
+    config = with_first_stage(with_table_size(config, dataset))
     parts, workdir = parts_of(config), open_workdir(workdir)
     chosen = [each for each in parts if part in (None, each.name)]
     if not chosen:
@@ -137,7 +138,8 @@ def _train_part(
     measure = make_measure(part, system, mesh, dataset, folder)
     with Checkpoints(workdir, config.checkpoint, part=part.name) as checkpoints:
         batches = iter(dataset)
-        position = begin(part, plan, checkpoints, batches, weights=weights, force_config=force_config)
+        frozen = make_frozen(config, system, dataset, mesh)
+        position = begin(part, plan, checkpoints, batches, weights=weights, frozen=frozen, force_config=force_config)
         with disk_errors(workdir):
             folder.mkdir(parents=True, exist_ok=True)
             describe(part, system, dataset, mesh, folder)

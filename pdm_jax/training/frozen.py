@@ -1,0 +1,154 @@
+"""What training reads and never changes: first stage, scale of latents, tokens of the empty caption, perceptual net."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from pdm_jax import rng
+from pdm_jax.checkpoints import Checkpoints, locate
+from pdm_jax.config import Config, read
+from pdm_jax.data import Dataset
+from pdm_jax.errors import UserError
+from pdm_jax.parallel import gathered, on_mesh, replicated
+from pdm_jax.systems import System, make_system
+from pdm_jax.systems.autoencoder import PERCEPTUAL
+from pdm_jax.systems.conditions import NULL_TOKENS
+from pdm_jax.systems.latent import FIRST_STAGE, SCALE
+from pdm_jax.training.step import put
+from pdm_jax.types import Array, Params
+
+logger = logging.getLogger(__name__)
+
+
+def with_first_stage(config: Config) -> Config:
+    """The config with the autoencoder's settings of the first stage's run, where it says none of its own.
+
+    Raises:
+      UserError: that run is no first stage, or another one than the config describes.
+    """
+    latent = config.latent
+    if latent.first_stage is None:
+        return config
+    found = _config_of(latent.first_stage)
+    if found.model.system != "autoencoder":
+        raise UserError(f"{latent.first_stage} holds a run of the system {found.model.system!r}, not an autoencoder")
+    wanted = {"kind": latent.kind, "channels": config.data.channels}
+    have = {"kind": found.latent.kind, "channels": found.data.channels}
+    if latent.network is not None:
+        wanted |= _plain(latent.network)
+        have |= _plain(found.latent.network)
+    if wrong := [name for name in sorted(wanted | have) if wanted.get(name) != have.get(name)]:
+        raise UserError(
+            f"the first stage in {latent.first_stage} has {wrong[0]} = {have.get(wrong[0])!r} and this config "
+            f"{wanted.get(wrong[0])!r}; use its own settings (leave config.latent.network out), or another first stage"
+        )
+    return dataclasses.replace(config, latent=dataclasses.replace(latent, network=found.latent.network))
+
+
+def make_frozen(config: Config, system: System, dataset: Dataset, mesh: Mesh) -> Callable[[Params], Params]:
+    """A function that gives the frozen groups of a new run, laid out as the arrays it gets.
+
+    Raises (when it is called):
+      UserError: a file or a workdir that is needed is not given, or does not fit.
+    """
+
+    def load(like: Params) -> Params:
+        frozen = dict(like)
+        if FIRST_STAGE in like:
+            frozen[FIRST_STAGE] = _first_stage(config, like[FIRST_STAGE])
+        if NULL_TOKENS in like:
+            frozen[NULL_TOKENS] = _placed(_null_tokens(config), like[NULL_TOKENS])
+        if PERCEPTUAL in like:
+            frozen[PERCEPTUAL] = jax.tree.map(_placed, _perceptual(config), like[PERCEPTUAL])
+        if SCALE in like:
+            frozen[SCALE] = _placed(np.float32(_scale(config, system, frozen, dataset, mesh)), like[SCALE])
+        return frozen
+
+    return load
+
+
+def _config_of(workdir: str) -> Config:
+    root, part, step = locate(workdir)
+    with Checkpoints(root, part=part) as checkpoints:
+        return read(Config, checkpoints.config(step))
+
+
+def _plain(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in (settings or {}).items()}
+
+
+def _first_stage(config: Config, like: Params) -> Params:
+    """The averaged weights of the first stage's run."""
+    path = config.latent.first_stage
+    if path is None:
+        raise UserError(
+            "config.latent.first_stage is not set; give the workdir of an autoencoder (pdm train or pdm import makes "
+            "one), or config.latent.training to train one first"
+        )
+    # The critic is read too, onto the host, since a checkpoint's groups are compared as a whole.
+    shapes = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), make_system(_config_of(path)).shapes)
+    shapes[FIRST_STAGE] = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    root, part, step = locate(path)
+    with Checkpoints(root, part=part) as checkpoints:
+        restored = checkpoints.restore({"ema": shapes}, step=step, partial=True)
+    logger.info("first stage: %s, step %d", path, restored.step)
+    return restored.state["ema"][FIRST_STAGE]
+
+
+def _scale(config: Config, system: System, frozen: Params, dataset: Dataset, mesh: Mesh) -> float:
+    """`config.latent.scale`, or 1 / deviation (of a sample, N - 1) of all numbers of the first batch's latents."""
+    if config.latent.scale is not None:
+        return config.latent.scale
+    stream = dataset.stream(0)
+    try:
+        batch = put(next(stream), system, mesh)
+    finally:
+        stream.close()
+
+    def deviation(frozen: Params, batch: dict[str, Array], indices: Array) -> Array:
+        keys = rng.sample_keys(rng.stream(jax.random.key(config.seed), "scale"), indices)
+        whole = gathered(frozen, mesh) | {SCALE: jnp.float32(1)}
+        return jnp.std(system.space.start(whole, batch, keys), ddof=1)
+
+    run = jax.jit(on_mesh(deviation, mesh), out_shardings=replicated(mesh))
+    found = float(run(frozen, batch, np.arange(config.data.batch_size, dtype=np.int32)))
+    logger.info("latents of the first batch deviate by %.4f; they are multiplied by %.4f", found, 1 / found)
+    return 1 / found
+
+
+def _null_tokens(config: Config) -> np.ndarray:
+    from pdm_jax.data.tokenizer import load_tokenizer
+
+    settings = config.condition.networks["text"]
+    if config.condition.tokenizer is None:
+        raise UserError("config.condition.tokenizer is not set; give a tokenizer.json")
+    return load_tokenizer(config.condition.tokenizer, settings["max_length"], settings["vocab_size"])("")
+
+
+def _perceptual(config: Config) -> Params:
+    """LPIPS with VGG16, from the two files of `config.reconstruction.perceptual`."""
+    from pdm_jax.evaluation.pretrained import load_lpips
+
+    files = config.reconstruction.perceptual.split(",")
+    if len(files) != 2:
+        raise UserError(
+            f"config.reconstruction.perceptual is {config.reconstruction.perceptual!r}; expected two files, of VGG16 and "
+            "of LPIPS's heads, with a comma between them"
+        )
+    return load_lpips("vgg", *files)[1]
+
+
+def _placed(value: Any, like: jax.Array) -> jax.Array:
+    """A host array as one that lies where `like` does."""
+    value = np.asarray(value, like.dtype)
+    if value.shape != like.shape:
+        raise UserError(f"a frozen array is {value.shape}; expected {like.shape}")
+    return jax.make_array_from_callback(like.shape, like.sharding, value.__getitem__)
