@@ -31,12 +31,31 @@ class Definition:
 
 def define(make: Callable[[nnx.Rngs], nnx.Module]) -> Definition:
     """Takes `make(rngs) -> module` apart without allocating any parameter."""
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: make(_rngs(jax.random.key(0)))))
 
     def init(key: Array) -> Params:
-        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key))))
+        return nnx.to_pure_dict(nnx.state(make(_rngs(key))))
 
     return Definition(graphdef, nnx.to_pure_dict(state), init)
+
+
+class _Stream(nnx.RngStream):
+    """nnx's stream of keys, with a counter in Python: each update of a traced one walks all that was traced before."""
+
+    def __init__(self, key: Array):
+        super().__init__(key, tag="default")
+        self.draws = 0
+
+    def __call__(self) -> Array:
+        self.draws += 1
+        return jax.random.fold_in(self.key[...], self.draws - 1)
+
+
+def _rngs(key: Array) -> nnx.Rngs:
+    """The keys of `nnx.Rngs(key)`, in a time that does not grow with the square of their number."""
+    rngs = nnx.Rngs(key)
+    rngs.default = _Stream(key)
+    return rngs
 
 
 def count_params(params: Params) -> int:
