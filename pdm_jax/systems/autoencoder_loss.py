@@ -49,7 +49,7 @@ class Objective:
         kernel: Array,
         features: Array,
         penalty: Array,
-        critic: Critic,
+        critic: Critic | None,
         step: Array,
     ) -> tuple[Array, Terms]:
         """The autoencoder's loss [B] with terms to log.
@@ -58,20 +58,24 @@ class Objective:
           images: what is to be reconstructed.
           to_image: the last convolution, `kernel` its kernel and `features` its input: reconstructions.
           penalty: [B], of each sample's latents: their KL divergence, summed, or their codebook loss.
-          critic: with parameters that do not change here.
+          critic: with parameters that do not change here; None trains without one.
           step: int32 scalar, batches that were trained on before this one.
         """
         found = to_image(kernel, features)
-        likelihood, terms = self.reconstruction(images, found)
+        gradient, (likelihood, terms) = _gradient(lambda x: self.reconstruction(images, x), found)
         weight = {"kl": self.config.kl_weight, "vq": self.config.codebook_weight}[self.kind]
         loss = likelihood + weight * penalty
         terms |= {"nll": likelihood, {"kl": "kl", "vq": "codebook"}[self.kind]: penalty}
-        if not self.config.critic_weight:
-            return loss, terms
-        generator = _generator(critic, found)
-        factor = self.config.critic_weight * self._balance(images, to_image, kernel, features, critic)
-        terms |= {"generator": generator, "adaptive_weight": jnp.broadcast_to(factor, generator.shape)}
-        return loss + self._is_critical(step) * factor * generator, terms
+        if critic is not None:
+            towards_real, (generator, _) = _gradient(lambda x: (-critic(x).mean((1, 2, 3)), {}), found)
+            kernel, features = jax.lax.stop_gradient((kernel, features))
+            _, to_kernel = jax.vjp(lambda kernel: to_image(kernel, features), kernel)
+            factor = self.config.critic_weight * adaptive_weight(*to_kernel(gradient), *to_kernel(towards_real))
+            terms |= {"generator": generator, "adaptive_weight": jnp.broadcast_to(factor, generator.shape)}
+            factor *= self._is_critical(step)
+            loss += factor * generator
+            gradient += factor * towards_real
+        return loss + _carrying(gradient, found), terms
 
     def of_critic(self, critic: Critic, images: Array, found: Array, step: Array) -> tuple[Array, Terms]:
         """The critic's loss [B] of images and their reconstructions with terms to log; 0 before it counts."""
@@ -82,15 +86,17 @@ class Objective:
     def _is_critical(self, step: Array) -> Array:
         return (step >= self.config.critic_start).astype(jnp.float32)
 
-    def _balance(self, images: Array, to_image: ToImage, kernel: Array, features: Array, critic: Critic) -> Array:
-        """The adaptive weight: one backward pass of each term to the image, and from there to the kernel alone."""
-        kernel, features = jax.lax.stop_gradient((kernel, features))
-        found, to_kernel = jax.vjp(lambda kernel: to_image(kernel, features), kernel)
-        towards_images = jax.grad(lambda found: self.reconstruction(images, found)[0].mean())(found)
-        towards_real = jax.grad(lambda found: _generator(critic, found).mean())(found)
-        return adaptive_weight(*to_kernel(towards_images), *to_kernel(towards_real))
+
+def _gradient(loss: Callable[[Array], tuple[Array, Terms]], found: Array) -> tuple[Array, tuple[Array, Terms]]:
+    """The gradient of a mean loss for images, and what `loss` gives; of none of it can one be taken again."""
+
+    def mean(found: Array) -> tuple[Array, tuple[Array, Terms]]:
+        values, terms = loss(found)
+        return values.mean(), (values, terms)
+
+    return jax.grad(mean, has_aux=True)(jax.lax.stop_gradient(found))
 
 
-def _generator(critic: Critic, found: Array) -> Array:
-    """How false reconstructions look, [B]."""
-    return -critic(found).mean((1, 2, 3))
+def _carrying(gradient: Array, found: Array) -> Array:
+    """Zeros [B], the mean of which has this gradient for images: it was computed before and is handed on as it is."""
+    return len(found) * jnp.sum(gradient * (found - jax.lax.stop_gradient(found)), axis=(1, 2, 3))
