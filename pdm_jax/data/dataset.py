@@ -26,6 +26,8 @@ class Dataset(abc.ABC):
     hosts or workers, and a position in it is all there is to resume.
     """
 
+    first_stage: str | None = None  # the fingerprint of what encoded its latents; None of a data set of images
+
     def __init__(
         self,
         name: str,
@@ -145,6 +147,7 @@ def make_dataset(
     Raises:
       UserError: the config or the source cannot be used.
     """
-    from pdm_jax.data.pipeline import open_images  # grain and Pillow are not needed for arrays in memory
+    from pdm_jax.data.opening import open_images, open_latents  # arrays in memory need neither grain nor Pillow
 
-    return open_images(config, seed, inputs, process_index=process_index, process_count=process_count)
+    kind = open_latents if config.source.startswith("latents:") else open_images
+    return kind(config, seed, inputs, process_index=process_index, process_count=process_count)

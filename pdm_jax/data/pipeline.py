@@ -21,36 +21,12 @@ from absl import flags
 
 from pdm_jax.config import DataConfig
 from pdm_jax.data.dataset import Batch, Dataset
-from pdm_jax.data.readers import Element, ImageReader, Reader, TaskReader
-from pdm_jax.data.record import BrokenImageError, Source, require
-from pdm_jax.data.sources import open_source
-from pdm_jax.data.tasks import TaskInputs
-from pdm_jax.data.transforms import CROPS, ImageTransform
+from pdm_jax.data.readers import Element, Reader
+from pdm_jax.data.record import BrokenImageError, Source
 from pdm_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 _END = 2**60  # of the endless stream: grain counts its batches in floats, which `sys.maxsize` overflows
-
-
-def open_images(config: DataConfig, seed: int, inputs: TaskInputs, **process: int) -> GrainDataset:
-    """The images of a config and what belongs to them; arguments and errors as in `make_dataset`."""
-    _check(config)
-    source = open_source(config.source, config.split, inputs.fields)
-    require(source, inputs.fields, config.source)
-    if "class" in inputs.kinds and not source.class_names:
-        raise UserError(f"{config.source} has no classes; put the images of each class in a folder of its own")
-    still = "stretch" if config.crop == "stretch" else "center"
-    training = ImageTransform(config.size, config.channels, config.crop, config.min_crop, config.flip, reduced=True)
-    return GrainDataset(
-        source,
-        config,
-        seed,
-        ImageReader(training, TaskReader(inputs, source)),
-        ImageReader(
-            ImageTransform(config.size, config.channels, still), TaskReader(inputs, source, first_caption=True)
-        ),
-        **process,
-    )
 
 
 class GrainDataset(Dataset):
@@ -219,18 +195,3 @@ def _refilled(batches: Iterable[Batch], size: int) -> Generator[Batch]:
         rest = {key: value[size if count >= size else 0 :] for key, value in joined.items()}
     if rest is not None and len(rest["index"]):
         yield rest
-
-
-def _check(config: DataConfig) -> None:
-    """Refuses values that no data set can have."""
-    for name, least in (("image_size", min(config.size)), ("batch_size", config.batch_size)):
-        if least < 1:
-            raise UserError(f"config.data.{name} is {getattr(config, name)}; expected at least 1")
-    if config.num_workers < 0:
-        raise UserError(f"config.data.num_workers is {config.num_workers}; expected 0 (threads) or more processes")
-    if config.channels not in (1, 3):
-        raise UserError(f"config.data.channels is {config.channels}; expected 3 (RGB) or 1 (grey)")
-    if config.crop not in CROPS:
-        raise UserError(f"config.data.crop is {config.crop!r}; expected one of {', '.join(CROPS)}")
-    if not 0 < config.min_crop <= 1:
-        raise UserError(f"config.data.min_crop is {config.min_crop}; expected a part of the shorter side in (0, 1]")

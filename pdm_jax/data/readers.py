@@ -10,6 +10,7 @@ from pdm_jax.data.codec import decode_classes
 from pdm_jax.data.degradations import degrade
 from pdm_jax.data.layouts import Box, parse_objects
 from pdm_jax.data.record import Record, Source
+from pdm_jax.data.sources.latents import LatentSource
 from pdm_jax.data.tasks import TaskInputs
 from pdm_jax.data.tokenizer import load_tokenizer
 from pdm_jax.data.transforms import ImageTransform, view_classes
@@ -52,6 +53,30 @@ class ImageReader:
         if classes is not None:
             element["map"] = view_classes(classes, view)
         return element | self._tasks.told(record, view.window, view.flipped, rng) | self._tasks.made(view.pixels, rng)
+
+
+class LatentReader:
+    """Makes the element of a record of latents: "moments" in the place of an image."""
+
+    def __init__(self, source: LatentSource, tasks: TaskReader, flip: bool):
+        """`flip` takes the mirror image with probability 1/2."""
+        self._source, self._tasks, self._flip = source, tasks, flip
+
+    @property
+    def is_random(self) -> bool:
+        return self._flip or self._tasks.is_random
+
+    def __call__(self, record: Record, rng: np.random.Generator) -> Element:
+        """An element; errors as of `ImageReader`."""
+        classes = decode_classes(record) if self._tasks.has_map else None
+        moments, window = self._source.unpack(record)
+        flipped = self._flip and bool(rng.random() < 0.5)
+        element = {"moments": moments[int(flipped)], "index": np.int64(record.index)}
+        if record.label is not None:
+            element["label"] = np.int32(record.label)
+        if classes is not None:
+            element["map"] = np.asarray(classes)[:, ::-1] if flipped else np.asarray(classes)
+        return element | self._tasks.told(record, window, flipped, rng)
 
 
 class TaskReader:

@@ -41,9 +41,9 @@ class Source(abc.ABC):
     """Images by position. Sources travel to worker processes by pickling, so they hold no open files then.
 
     `class_names` are the classes in the order of their labels, empty where there are none; `object_names` are those of
-    layouts' objects. `fields` are those of `FIELDS` that its records may hold. `fingerprint` tells one content and order
-    of records from another and does not change when a data set is copied or moved. A `cacheable` source is small enough
-    to keep every image decoded.
+    layouts' objects. `fields` are those of `FIELDS` that its records may hold. `fingerprint` tells one content and
+    order of records from another and does not change when a data set is copied or moved. A `cacheable` source is small
+    enough to keep every image decoded.
     """
 
     class_names: tuple[str, ...] = ()

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pdm_jax.data.sources import open_source
+from pdm_jax.data.tokenizer import train_tokenizer
+
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
@@ -16,3 +19,12 @@ def image_folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((6, 8, 3), 10 + 20 * index, np.uint8)).save(path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory) -> Path:
+    """A tokeniser of 120 tokens, trained on captions of the built-in scenes."""
+    scenes = open_source("builtin:scenes")
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    train_tokenizer([caption for i in range(100) for caption in scenes[i].captions], 120).save(path)
+    return path

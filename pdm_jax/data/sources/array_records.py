@@ -41,9 +41,8 @@ class ArrayRecordSource(Source):
         self.header = headers[0]
         for path, header in zip(paths, headers, strict=True):
             if other := [name for name in header if name != "fields" and header[name] != self.header.get(name)]:
-                raise UserError(
-                    f"{path} has other {other[0].replace('_', ' ')} than {paths[0]}; give files that were built with the same ones"
-                )
+                what = other[0].replace("_", " ")
+                raise UserError(f"{path} has other {what} than {paths[0]}; give files that were built alike")
         self.class_names = tuple(self.header["class_names"])
         self.object_names = tuple(self.header.get("object_names", ()))
         self.fields = tuple(
