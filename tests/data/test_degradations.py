@@ -11,6 +11,7 @@ from pdm_jax.data.degradations import KINDS, degrade, kernels, operators
 from pdm_jax.data.degradations.bsr import FULL, LIGHT, draw_steps
 from pdm_jax.data.degradations.resizing import OPENCV_KINDS, resize_matlab, resize_opencv
 from pdm_jax.errors import UserError
+from tests.parity_kinds import open_case
 from tests.parity_kinds._bsr_replay import replay
 
 REFERENCE = Path(__file__).parents[3] / "shared/reference/ldm_bsr_degradation"
@@ -171,3 +172,13 @@ def test_the_program_comes_out_to_the_bit_with_its_random_numbers(name, settings
     for seed in (720, 721, 722):
         got = replay(arrays["image_uint8_hwc"], 4, settings, seed)
         np.testing.assert_array_equal(got, arrays[f"{name}_seed{seed}_lr_uint8"])
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the full reference is not beside the checkout")
+def test_parity_refuses_a_degradation_that_is_another(tmp_path):
+    (tmp_path / "meta.json").write_text((REFERENCE / "meta.json").read_text())
+    arrays = dict(np.load(REFERENCE / "io.npz"))
+    np.savez(tmp_path / "io.npz", **(arrays | {"full_seed720_lr_uint8": arrays["full_seed721_lr_uint8"]}))
+    case = open_case(tmp_path, kind="ldm_bsr_degradation")
+    with pytest.raises(UserError, match=r"full_seed720_lr_uint8 is .* grey levels away"):
+        case.kind.run(case)

@@ -1,7 +1,7 @@
 """LDM's degradation: kernels, Matlab's resizing, blur, and whole degradations with the program's random numbers.
 
 The whole ones hang on OpenCV's last bits, so they are no outputs to be met pixel by pixel: `run` replays them and
-refuses to go on when the images are not nearly the same.
+refuses to go on when the images are not nearly the same. (Single precision changes one in forty of them.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.parity_kinds._case import Case
 INPUTS = ("image_uint8_hwc", "*_seed*")
 _SCALES = {"quarter": 1 / 4, "third": 1 / 3, "half": 1 / 2, "double": 2.0, "triple": 3.0, "quadruple": 4.0}
 _SETTINGS = {"light": LIGHT, "full": FULL}
-_FAR = 4.0  # grey levels on average; a degradation with other random numbers is more than four away
+_FAR = 8.0  # grey levels on average: last bits make up to 5, other random numbers 16 in the median
 
 
 def run(case: Case) -> dict[str, np.ndarray]:
@@ -29,7 +29,8 @@ def run(case: Case) -> dict[str, np.ndarray]:
     image = operators.to_float(case.io["image_uint8_hwc"])
     out = {name: _gaussian(name) for name in case.wanted if name.startswith("fspecial_gaussian_")}
     # The reference does not say what it blurred with; its second Gaussian is what its numbers belong to.
-    out["convolve_mirror"] = operators.blur(image, list(out.values())[1])
+    if "convolve_mirror" in case.wanted:
+        out["convolve_mirror"] = operators.blur(image, list(out.values())[1])
     for name in case.wanted:
         kind, _, rest = name.rpartition("_")
         if name.startswith("anisotropic_"):
