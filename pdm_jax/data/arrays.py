@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
 from pdm_jax.data.dataset import Batch, Dataset
+from pdm_jax.data.tasks import TYPES
 from pdm_jax.errors import UserError
 
 
@@ -55,7 +56,7 @@ class _InMemory(Dataset):
 
 
 class ArrayDataset(_InMemory):
-    """Images and labels that are there already, as they are: no crop, no flip."""
+    """Images, labels and what tasks need, all there already and taken as they are: no crop, no flip."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class ArrayDataset(_InMemory):
         batch_size: int,
         seed: int,
         *,
+        inputs: Mapping[str, np.ndarray] | None = None,
         class_names: Sequence[str] | None = None,
         name: str = "arrays",
         process_index: int = 0,
@@ -76,6 +78,7 @@ class ArrayDataset(_InMemory):
           labels: integers (N,) in [0, number of classes), or None.
           batch_size: over all hosts.
           seed: of the order.
+          inputs: arrays (N, ...) by their names in batches, of the shapes and types that `TaskInputs` lists.
           class_names: in the order of the labels; None takes the numbers up to the largest label.
           name: what messages call it.
           process_index: which host this is.
@@ -96,7 +99,15 @@ class ArrayDataset(_InMemory):
                 raise UserError(
                     f"labels go from {labels.min()} to {labels.max()}; expected 0 to {len(class_names) - 1}"
                 )
+        for name, values in (inputs or {}).items():
+            if name not in TYPES or values.dtype != TYPES[name] or len(values) != len(images):
+                expected = ", ".join(f"{known} {dtype}" for known, dtype in TYPES.items())
+                raise UserError(
+                    f"the input {name!r} is {values.dtype} {values.shape} for {len(images)} images; expected one row "
+                    f"each of {expected}"
+                )
         records = {"image": images} if labels is None else {"image": images, "label": labels}
+        records |= inputs or {}
         names = () if labels is None else tuple(class_names)
         super().__init__(records, names, batch_size, seed, name, process_index, process_count)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pdm_jax.config import DataConfig
 from pdm_jax.data.pipeline import GrainDataset
 from pdm_jax.data.readers import ImageReader, LatentReader, TaskReader
@@ -11,6 +13,8 @@ from pdm_jax.data.sources.latents import LatentSource
 from pdm_jax.data.tasks import TaskInputs
 from pdm_jax.data.transforms import CROPS, ImageTransform
 from pdm_jax.errors import UserError
+
+_LATENTS = "latents:"
 
 
 def open_images(config: DataConfig, seed: int, inputs: TaskInputs, **process: int) -> GrainDataset:
@@ -39,7 +43,7 @@ def open_latents(config: DataConfig, seed: int, inputs: TaskInputs, **process: i
         raise UserError(
             f"config.condition.kinds has {inputs.of_pixels[0]!r}, which needs images; {config.source} has none"
         )
-    source = LatentSource(config.source.removeprefix("latents:"))
+    source = LatentSource(config.source.removeprefix(_LATENTS))
     source.check(config)
     _check_records(source, config.source, inputs)
     dataset = GrainDataset(
@@ -52,6 +56,20 @@ def open_latents(config: DataConfig, seed: int, inputs: TaskInputs, **process: i
     )
     dataset.first_stage = source.header["first_stage"]
     return dataset
+
+
+def read_captions(config: DataConfig) -> Iterator[str]:
+    """All captions of a data set, image after image, to train a tokeniser on.
+
+    Raises:
+      UserError: the source cannot be opened, or images have no captions.
+    """
+    if config.source.startswith(_LATENTS):
+        source = LatentSource(config.source.removeprefix(_LATENTS))
+    else:
+        source = open_source(config.source, config.split, ("captions",))
+    require(source, ("captions",), config.source)
+    return (caption for index in range(len(source)) for caption in source[index].captions)
 
 
 def _check_records(source: Source, name: str, inputs: TaskInputs) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from pdm_jax.data.codec import decode_classes
 from pdm_jax.data.degradations import degrade
 from pdm_jax.data.layouts import Box, parse_objects
+from pdm_jax.data.masks import draw_mask
 from pdm_jax.data.record import Record, Source
 from pdm_jax.data.sources.latents import LatentSource
 from pdm_jax.data.tasks import TaskInputs
@@ -112,4 +113,6 @@ class TaskReader:
         element = {}
         if "superres" in self._inputs.kinds:
             element["low"] = degrade(pixels, self._inputs.factor, self._inputs.degradation, rng)
+        if "inpaint" in self._inputs.kinds:
+            element["mask"] = draw_mask(pixels.shape[:2], rng, self._inputs.mask)
         return element

@@ -9,6 +9,7 @@ from pdm_jax.data.layouts import LayoutCodec
 from pdm_jax.errors import UserError
 
 KINDS = ("class", "text", "layout", "semantic", "superres", "inpaint")
+TYPES = {"tokens": "int32", "layout": "int32", "map": "uint8", "low": "uint8", "mask": "uint8"}  # in batches
 _FIELDS = {"text": "captions", "layout": "layout", "semantic": "map"}
 _PIXELS = ("superres", "inpaint")  # made of the image itself, so that latents alone do not do
 

@@ -58,9 +58,11 @@ def load_tokenizer(path: str | Path, max_length: int = 77, vocab_size: int | Non
       UserError: the file is no tokeniser, has no [PAD], or another number of tokens than the network.
     """
     import tokenizers
+    from etils import epath
 
     try:
-        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(Path(path).expanduser().read_text("utf-8")), max_length)
+        text = epath.Path(path).expanduser().read_text(encoding="utf-8")
+        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(text), max_length)
     except OSError as error:
         raise UserError(f"the tokeniser {path} cannot be read ({error.strerror}); give a tokenizer.json") from error
     except Exception as error:  # all that the library raises for what is no tokeniser
