@@ -6,3 +6,4 @@ from pdm_jax.denoisers.guided import guided as guided
 from pdm_jax.denoisers.patched import patched as patched
 from pdm_jax.denoisers.split import split as split
 from pdm_jax.denoisers.thresholds import clipped as clipped
+from pdm_jax.denoisers.tiled import tiled as tiled
