@@ -2,6 +2,7 @@
 
 from pdm_jax.networks.adm_unet import ADMUNet as ADMUNet
 from pdm_jax.networks.autoencoder import Autoencoder as Autoencoder
+from pdm_jax.networks.classifier import LatentClassifier as LatentClassifier
 from pdm_jax.networks.code_encoder import CodeEncoder as CodeEncoder
 from pdm_jax.networks.code_mlp import CodeMLP as CodeMLP
 from pdm_jax.networks.functional import count_params as count_params

@@ -107,12 +107,7 @@ class LDMUNet(UNet):
 
     def _joined(self, z_t: Array, concat: Array | None) -> Array:
         """z_t and concat along channels."""
-        factor = 2 ** (self.num_levels - 1)
-        if z_t.shape[1] % factor or z_t.shape[2] % factor:
-            raise UserError(
-                f"latents of {z_t.shape[1]}x{z_t.shape[2]} cannot be halved {self.num_levels - 1} times; choose "
-                f"images whose latents have sides that divide by {factor}, or fewer levels in network.channel_mult"
-            )
+        self.check_size(z_t.shape[1:3])
         _check_width("Cond.concat", "channels", concat, self.concat_channels)
         if concat is None:
             return z_t

@@ -111,4 +111,4 @@ class ClassEmbedder(nnx.Module):
 def _check_positive(**settings: int) -> None:
     for name, value in settings.items():
         if value < 1:
-            raise UserError(f"config.condition: {name} is {value}; expected at least 1")
+            raise UserError(f"config.condition.networks: {name} is {value}; expected at least 1")

@@ -133,6 +133,15 @@ class UNetEncoder(nnx.Module):
             raise UserError(f"this network has {self.num_classes} classes and needs labels")
         return vector + self.label_embedding(label)
 
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raises a `UserError` unless latents of `size` (height, width) can be halved down through the levels."""
+        factor = 2 ** (self.num_levels - 1)
+        if size[0] % factor or size[1] % factor:
+            raise UserError(
+                f"latents of {size[0]}x{size[1]} cannot be halved {self.num_levels - 1} times; choose images whose "
+                f"latents have sides that divide by {factor}, or fewer levels in network.channel_mult"
+            )
+
     def descend(self, x: Array, signals: Any) -> Features:
         """The features of x (B, H, W, in_channels); the skips in the order they are made."""
         h = self.conv_in(x).astype(self.dtype)
