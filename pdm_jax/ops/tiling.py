@@ -110,7 +110,7 @@ def apply_tiled(
     goals = tiles.scaled(scale)
     num = len(tiles.starts)
     if num == 1:
-        return function(images)
+        return jax.tree.map(lambda x: x.astype(jnp.float32), function(images))
     parts = -(-num // max_tiles)
     count = -(-num // parts)
 
@@ -119,7 +119,7 @@ def apply_tiled(
         made = function(jax.tree.map(lambda x: _cut(x, starts, tiles.size), images))
         made = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(batch, count, *x.shape[1:]), 1, 0), made)
         inside = weights[:, None, None, None, None] * border_weights(goals.size, clip)[None, None, :, :, None]
-        weighted = jax.tree.map(lambda x: x * inside, made), inside
+        weighted = jax.tree.map(lambda x: x.astype(jnp.float32) * inside, made), inside
         return jax.lax.scan(_add, sums, (weighted, ends))
 
     # The last part is filled up with the first tiles, which count for nothing then.

@@ -25,7 +25,12 @@ COND = Cond(
 def pointwise(z_t, step, cond):
     """Of pixels alone, and of all that a tile is told."""
     told = cond.label.astype(jnp.float32) + cond.context.mean((1, 2))
-    eps = jnp.sin(z_t) + cond.concat + told.reshape(-1, 1, 1, 1) + 0.001 * jnp.reshape(step.t, (-1, 1, 1, 1))
+    eps = (
+        jnp.sin(z_t)
+        + cond.concat
+        + told.reshape(-1, 1, 1, 1)
+        + 0.001 * jnp.reshape(step.t, (-1, 1, 1, 1)).astype(jnp.float32)
+    )
     if step.previous is not None:
         eps = eps + step.previous.eps
     return to_prediction(eps, "eps", z_t, step.t, PROCESS, jnp.abs(jnp.cos(z_t)))
