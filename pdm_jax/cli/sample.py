@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pdm_jax.cli.running import add_running_arguments, start
 from pdm_jax.cli.sampling_flags import add_sampling_arguments
+from pdm_jax.cli.sizes import image_size
 
 
 def add_parser(subparsers) -> None:
@@ -20,6 +21,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a run")
     parser.add_argument("--num", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--out", default="samples.png", help="grid.png, archive.npz (ADM's layout) or a folder")
+    parser.add_argument(
+        "--size", type=image_size, metavar="HxW", help="latent diffusion: size of images (default: as trained)"
+    )
     add_sampling_arguments(parser)
     add_running_arguments(parser)
     parser.set_defaults(run=run)

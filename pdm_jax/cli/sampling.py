@@ -14,13 +14,16 @@ from jax.sharding import Mesh
 from pdm_jax.checkpoints import open_workdir
 from pdm_jax.cli.sampling_flags import SETTINGS, digest
 from pdm_jax.config import Config, MeshConfig, SampleConfig, to_dict
+from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.diffusion import timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.codes import open_prior, sample_codes, table_codes
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate, tell
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
+from pdm_jax.pipelines.told import of_data, tokens_of, told_as, with_kept_tokenizer
 from pdm_jax.systems import System, make_system
+from pdm_jax.systems.conditions import task_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +66,31 @@ class Sampling:
         return choose_labels(self._args.labels, num, self.model.system.num_classes)
 
     def told(self, num: int) -> dict[str, np.ndarray]:
-        """What the model is told of each of `num` images: labels, and codes of the prior or of the training images."""
+        """What the model is told of each of `num` images: labels; codes of the prior or of the training images;
+        captions, layouts and the like as they were given, else as in the data."""
         system, codes = self.model.system, None
         if self.prior is not None:
             codes = sample_codes(self.prior, num, self._args.seed, self.mesh)
         elif system.table is not None:
             codes = table_codes(self.model, self.mesh)
             codes = codes[np.random.default_rng(self._args.seed).permutation(len(codes))]
-        return tell(system, self._args.labels, num, codes)
+        return tell(system, self._args.labels, num, codes) | self._conditions(num)
+
+    def _conditions(self, num: int) -> dict[str, np.ndarray]:
+        """What `config.condition` is told of: prompts, and the rest from `--told` or the run's own data."""
+        names, found = of_data(self.model.system), {}
+        if self._args.prompt:
+            found["tokens"] = tokens_of(self._args.prompt, self.config, self._args.workdir, num)
+        if rest := [name for name in names if name not in found]:
+            found |= told_as(self._data(num), rest, num)
+        return found
+
+    def _data(self, num: int) -> Dataset:
+        """The data that images are told of, each record once and in order, the same on all hosts."""
+        source = self._args.told or self.config.data.source
+        data = dataclasses.replace(self.config.data, source=source, crop="center", flip=False, batch_size=1)
+        inputs = task_inputs(with_kept_tokenizer(self.config, self._args.workdir))
+        return make_dataset(data, self._args.seed, inputs)
 
     def images(self, num: int, first: int = 0) -> Iterator[np.ndarray]:
         """Images `first` to num - 1 in batches (b, H, W, C) uint8."""
@@ -91,7 +111,7 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
     config, mesh = read_config(args.workdir, args.step), make_mesh(MeshConfig(space=args.space))
     settings = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
     sampling = dataclasses.replace(config.sample, **settings)
-    config = dataclasses.replace(config, sample=sampling)
+    config = _resized(dataclasses.replace(config, sample=sampling), args)
     system = make_system(config)
     if config.model.system == "code_prior":
         raise UserError(f"{args.workdir} is a prior of semantic codes; sample from the model it is for, with --prior")
@@ -99,6 +119,8 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
     choose_labels(args.labels, 1, system.num_classes)
     if args.max_patches is not None and config.model.system != "patch_dm":
         raise UserError(f"--max-patches is for models of patch_dm; {args.workdir} holds one of {config.model.system}")
+    if (args.prompt or args.told) and not of_data(system):
+        raise UserError(f"--prompt and --told are for models told of captions and the like; {args.workdir} holds none")
     prior = _prior(args, system, mesh)
     model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
     about = {
@@ -106,6 +128,8 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
         "weights": args.weights,
         "checksums": dict(model.checksums),
         "labels": args.labels,
+        "told": [args.prompt, args.told],
+        "size": list(config.data.size),
         "prior": prior
         and {"checksums": dict(prior.checksums), "sample": dataclasses.asdict(prior.config.sample), "step": prior.step},
         "seed": args.seed,
@@ -115,6 +139,16 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
         "diffusion": dataclasses.asdict(config.diffusion),
     }
     return Sampling(model, sampling, about, mesh, prior, run, args)
+
+
+def _resized(config: Config, args: argparse.Namespace) -> Config:
+    """The config at another size of images, which a convolutional network takes as well (LDM section 4.3.2)."""
+    size = getattr(args, "size", None)
+    if size is None:
+        return config
+    if config.model.system != "ldm":
+        raise UserError(f"--size is for latent diffusion; {args.workdir} holds a model of {config.model.system}")
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size))
 
 
 def _prior(args: argparse.Namespace, system: System, mesh: Mesh) -> Model | None:

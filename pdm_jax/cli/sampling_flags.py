@@ -12,10 +12,19 @@ from pdm_jax.errors import UserError
 
 SETTINGS = (
     *("sampler", "steps", "eta", "guidance", "guidance_from", "guidance_to"),
-    *("clip", "percentile", "last_alpha", "unguided_last", "max_patches"),
+    *("clip", "percentile", "last_alpha", "unguided_last", "max_patches", "temperature", "tile", "decode_tile"),
 )
 BATCH_SIZE = 64
-_DEFAULTS = {"labels": "cycle", "prior": None, "seed": 0, "weights": "ema", "step": None, **dict.fromkeys(SETTINGS)}
+_DEFAULTS = {
+    "labels": "cycle",
+    "prior": None,
+    "prompt": None,
+    "told": None,
+    "seed": 0,
+    "weights": "ema",
+    "step": None,
+    **dict.fromkeys(SETTINGS),
+}
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +34,19 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prior", metavar="DIR", help="workdir of the latent prior of semantic codes (default: WORKDIR/prior)"
     )
+    group.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="what images show, for models of text; repeat it for more"
+    )
+    group.add_argument(
+        "--told",
+        metavar="SOURCE",
+        help="data whose captions, layouts, maps, small images or holes images are made of (default: the run's own)",
+    )
     group.add_argument("--seed", type=int)
-    group.add_argument("--sampler", help="ancestral, ancestral-small, ancestral-large or ddim")
+    group.add_argument("--sampler", help="ancestral, ancestral-small, ancestral-large, ddim or plms")
     group.add_argument("--steps", help="a count, sections 90,60,60,20,20, or ddim50, uniform50, quad50")
     group.add_argument("--eta", type=float, help="noise of ddim, 0 to 1")
+    group.add_argument("--temperature", type=float, help="what the sampler's noise is multiplied by")
     group.add_argument("--guidance", type=float, help="w in uncond + w (cond - uncond); 1 is none")
     group.add_argument("--guidance-from", type=int, metavar="T", help="guidance acts from this step of noise on ...")
     group.add_argument("--guidance-to", type=int, metavar="T", help="... and below this one (default: all)")
@@ -43,6 +61,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="Patch-DM: patches computed at once, for huge images (default: all)",
+    )
+    group.add_argument(
+        "--tile", type=int, metavar="N", help="latent diffusion: latents denoised in tiles of this side that overlap"
+    )
+    group.add_argument(
+        "--decode-tile", type=int, metavar="N", help="latent diffusion: latents decoded at once, a side (default: all)"
     )
     group.add_argument("--weights", choices=("ema", "params"), help="averaged or last (default: ema)")
     group.add_argument("--step", help="which checkpoint: a number, or best (default: the newest)")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 import signal
+from typing import TYPE_CHECKING, Any
 
 from pdm_jax.cli.config_files import add_config_arguments, load_config
 from pdm_jax.cli.running import add_running_arguments, start
 from pdm_jax.cli.status import DONE, INTERRUPTED, PREEMPTED
 from pdm_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from pdm_jax.config import Config
 
 
 def add_parser(subparsers) -> None:
@@ -43,29 +47,36 @@ def run(args: argparse.Namespace) -> int:
     start(args)
     profile = _window(args.profile)
     config = load_config(args.config, args.overrides)
+    from pdm_jax.training.stages import stages_of
+
+    *before, (config, workdir) = stages_of(config, args.workdir)
+    for first_config, first_workdir in before:
+        if (status := _train(first_config, first_workdir, force_config=args.force_config)) != DONE:
+            return status
+    return _train(
+        config, workdir, part=args.half, init_from=args.init_from, force_config=args.force_config, profile=profile
+    )
+
+
+def _train(config: Config, workdir: str, **arguments: Any) -> int:
+    """One run, with `arguments` of `train`; returns the exit status."""
     from pdm_jax.data import make_dataset
     from pdm_jax.parallel import host_share, make_mesh
     from pdm_jax.pipelines.codes import open_codes
+    from pdm_jax.systems.conditions import task_inputs
     from pdm_jax.training import train
     from pdm_jax.training.interrupt import StopSignal
+    from pdm_jax.training.stages import with_tokenizer
 
-    mesh = make_mesh(config.mesh)
+    config, mesh, stop = with_tokenizer(config, workdir), make_mesh(config.mesh), StopSignal()
     if config.model.system == "code_prior":
         dataset = open_codes(config, mesh)
     else:
         share = host_share(mesh)
-        dataset = make_dataset(config.data, config.seed, process_index=share.index, process_count=share.count)
-    stop = StopSignal()
-    train(
-        config,
-        args.workdir,
-        dataset,
-        part=args.half,
-        init_from=args.init_from,
-        force_config=args.force_config,
-        profile=profile,
-        stop=stop,
-    )
+        dataset = make_dataset(
+            config.data, config.seed, task_inputs(config), process_index=share.index, process_count=share.count
+        )
+    train(config, workdir, dataset, stop=stop, **arguments)
     return {None: DONE, signal.SIGTERM: PREEMPTED, signal.SIGINT: INTERRUPTED}[stop.obeyed]
 
 

@@ -228,9 +228,10 @@ class EvalConfig:
 class SampleConfig:
     """Defaults of sampling; each has a flag of `pdm sample`."""
 
-    sampler: str = _field("ancestral", free=True)  # ancestral | ddim
+    sampler: str = _field("ancestral", free=True)  # ancestral | ddim | plms
     steps: str = _field("250", free=True)  # a count, sections "90,60,60,20,20", "ddim50", "uniform50" or "quad50"
     eta: float = _field(0.0, free=True)  # DDIM's noise: 0 is deterministic, 1 is as noisy as ancestral
+    temperature: float = _field(1.0, free=True, least=0)  # what the sampler's noise is multiplied by
     last_alpha: str = _field("one", free=True)  # alpha_bar that the last step goes to: one | first
     clip: str = _field("none", free=True)  # of x0, at each step: none | static (to [-1, 1]) | dynamic (percentile)
     percentile: float = _field(99.5, free=True)  # of |x0| that a dynamic clip goes to, in (0, 100], nearest rank
@@ -239,6 +240,7 @@ class SampleConfig:
     guidance_to: int | None = _field(None, free=True, least=1)  # None is T
     unguided_last: bool = _field(False, free=True)  # the last step is neither guided nor clipped (PDM's program)
     max_patches: int | None = _field(None, free=True, least=1)  # patch_dm: computed at once on a device; None is all
+    tile: int | None = _field(None, free=True, least=8)  # latents denoised at once, a side; None is all
     decode_tile: int | None = _field(None, free=True, least=8)  # latents decoded at once, a side; None is all
 
 

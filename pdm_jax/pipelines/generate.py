@@ -13,7 +13,8 @@ from pdm_jax import rng
 from pdm_jax.config import SampleConfig
 from pdm_jax.denoisers.guided import guided
 from pdm_jax.denoisers.thresholds import clipped, named
-from pdm_jax.diffusion import ancestral, ddim, sample, timesteps
+from pdm_jax.denoisers.tiled import tiled
+from pdm_jax.diffusion import ancestral, ddim, plms, sample, timesteps
 from pdm_jax.diffusion.samplers import Sampler
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_uint8
@@ -150,12 +151,16 @@ def make_sampler(config: SampleConfig) -> Sampler:
     """The sampler of a config; raises `UserError` if there is none of that name."""
     name, _, variance = config.sampler.partition("-")
     if config.sampler == "ddim":
-        return ddim(config.eta)
+        return ddim(config.eta, config.temperature)
+    if config.sampler == "plms":
+        if config.eta:
+            raise UserError(f"eta is {config.eta:g} and PLMS draws no noise; set it to 0, or take the sampler ddim")
+        return plms()
     if name == "ancestral" and variance in ("", "small", "large"):
-        return ancestral(variance or "learned")
+        return ancestral(variance or "learned", config.temperature)
     raise UserError(
         f"sampler is {config.sampler!r}; expected 'ancestral' (learned variance), 'ancestral-small', "
-        "'ancestral-large' or 'ddim'"
+        "'ancestral-large', 'ddim' or 'plms'"
     )
 
 
@@ -196,7 +201,7 @@ def _check_guidance(system: System, scale: float) -> None:
     if scale == 1:
         return
     if not system.dropouts:
-        raise UserError(f"guidance {scale:g} needs a class-conditional model; use 1 (none)")
+        raise UserError(f"guidance {scale:g} needs a model told of classes, captions or layouts; use 1 (none)")
     if not system.has_null:
         raise UserError(
             f"guidance {scale:g} needs a model that learned to do without what it is told; use 1 (none), or train "
@@ -217,6 +222,8 @@ def wrapped(system: System, params: Params, config: SampleConfig) -> Denoiser:
     """The denoiser guided and clipped as the config says; raises `UserError` where the model cannot be guided."""
     _check_guidance(system, config.guidance)
     denoiser = system.denoiser(params)
+    if config.tile is not None:
+        denoiser = tiled(denoiser, system.process, config.tile, config.tile // 2)
     threshold = named(config.clip, config.percentile)
     if config.guidance == 1:
         return clipped(denoiser, system.process, threshold, unclipped_last=config.unguided_last)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from pdm_jax import rng
 from pdm_jax.config import Config
+from pdm_jax.data.tasks import TaskInputs
 from pdm_jax.errors import UserError
 from pdm_jax.networks import ClassEmbedder, SpatialRescaler, TokenEncoder, define
 from pdm_jax.networks.functional import Definition
 from pdm_jax.ops.images import to_float
+from pdm_jax.ops.inpainting import beside, hide
 from pdm_jax.systems.base import Told, check_arguments
 from pdm_jax.systems.diffusion_loss import dropped_labels
 from pdm_jax.systems.space import Space
@@ -22,6 +25,7 @@ from pdm_jax.types import Array, Cond, Params
 NULL_TOKENS = "null_tokens"  # frozen group: the tokens of the empty caption
 READ = ("class", "text", "layout")  # kinds whose tokens are attended to
 JOINED = ("semantic", "superres", "inpaint")  # kinds that lie beside z_t
+_OBJECT_TOKENS, _CROP_TOKENS = 3, 2  # of a layout: of each object, and of the window on the image
 _TOKENS = {"text": "tokens", "layout": "layout"}  # what a batch calls them
 # The networks that read conditions, and their settings that follow from the config's others.
 _NETWORKS = {
@@ -152,15 +156,13 @@ class Conditions:
             elif kind == "superres":
                 parts.append(to_float(given["low"]))
             elif kind == "inpaint":
-                parts += self._around_hole(params, given)
+                parts.append(self._around_hole(params, given))
         return jnp.concatenate(parts, axis=-1) if parts else None
 
-    def _around_hole(self, params: Params, given: Told) -> list[Array]:
-        """The latents of the image with its hole at -1, not scaled, and the mask in {-1, 1} at their size."""
+    def _around_hole(self, params: Params, given: Told) -> Array:
+        """The latents of the image around its hole, not scaled, and the mask in {-1, 1} at their size."""
         mask = given["mask"].astype(jnp.float32)
-        image = (1 - mask) * to_float(given["image"]) - mask
-        step = self.space.factor
-        return [self.space.encode(params, image), 2 * mask[:, ::step, ::step] - 1]
+        return beside(self.space.encode(params, hide(to_float(given["image"]), mask)), mask)
 
     def _null_tokens(self, params: Params) -> Array:
         """The empty caption, or a layout of padding alone, the last token."""
@@ -176,6 +178,27 @@ class Conditions:
     def _length(self) -> int:
         """Tokens of a caption or layout; 0 where there is none."""
         return self._settings["max_length"] if self.read in _TOKENS else 0
+
+
+def task_inputs(config: Config) -> TaskInputs:
+    """What the data of a config must hold beside images."""
+    condition = config.condition
+    settings = {name: dict(own) for name, own in (condition.networks or {}).items()}
+    text, layout = settings.get("text", {}), settings.get("layout", {})
+    wanted: dict[str, Any] = {
+        "vocab_size": text.get("vocab_size"),
+        "max_length": text.get("max_length"),
+        "layout_tokens": layout.get("vocab_size"),
+        "max_objects": (layout["max_length"] - _CROP_TOKENS) // _OBJECT_TOKENS if "max_length" in layout else None,
+    }
+    return TaskInputs(
+        tuple(condition.kinds),
+        tokenizer=condition.tokenizer,
+        factor=condition.factor,
+        degradation=condition.degradation,
+        mask=condition.mask,
+        **{name: value for name, value in wanted.items() if value is not None},
+    )
 
 
 def make_conditions(config: Config, space: Space) -> Conditions:

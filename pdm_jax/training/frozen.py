@@ -60,6 +60,12 @@ def make_frozen(config: Config, system: System, dataset: Dataset, mesh: Mesh) ->
       UserError: a file or a workdir that is needed is not given, or does not fit.
     """
 
+    if config.model.system == "autoencoder" and config.reconstruction.perceptual is None:
+        logger.warning(
+            "config.reconstruction.perceptual is not set: training goes on without LPIPS, and what is fine in images "
+            "will be blurred; give the files of VGG16 and of LPIPS's heads"
+        )
+
     def load(like: Params) -> Params:
         frozen = dict(like)
         if FIRST_STAGE in like:
@@ -140,8 +146,8 @@ def _perceptual(config: Config) -> Params:
     files = config.reconstruction.perceptual.split(",")
     if len(files) != 2:
         raise UserError(
-            f"config.reconstruction.perceptual is {config.reconstruction.perceptual!r}; expected two files, of VGG16 and "
-            "of LPIPS's heads, with a comma between them"
+            f"config.reconstruction.perceptual is {config.reconstruction.perceptual!r}; expected two files, of VGG16 "
+            "and of LPIPS's heads, with a comma between them"
         )
     return load_lpips("vgg", *files)[1]
 

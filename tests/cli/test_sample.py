@@ -118,7 +118,7 @@ def test_mistakes_are_one_line_and_leave_nothing(refused, workdir, tmp_path, arg
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["--guidance=2"], "guidance 2 needs a class-conditional model; use 1 (none)"),
+        (["--guidance=2"], "guidance 2 needs a model told of classes, captions or layouts; use 1 (none)"),
         (["--labels=0"], "this model is unconditional; drop the labels"),
     ],
 )

@@ -149,7 +149,7 @@ def test_labels_by_name():
 
 def test_an_unconditional_model_cannot_be_guided():
     unconditional = make_system(tiny.config(model={"num_classes": 0}))
-    with pytest.raises(UserError, match="needs a class-conditional model"):
+    with pytest.raises(UserError, match="needs a model told of classes"):
         make_generate(
             unconditional, dataclasses.replace(tiny.config().sample, guidance=2.0), make_mesh(tiny.config().mesh)
         )

@@ -1,0 +1,96 @@
+"""What a run of latent diffusion needs before it begins: the run of its first stage, and a tokeniser."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+from pdm_jax.checkpoints import open_workdir
+from pdm_jax.config import Config, read, to_dict
+from pdm_jax.errors import UserError
+from pdm_jax.pipelines.told import TOKENIZER
+
+logger = logging.getLogger(__name__)
+
+_FOLDER = "first_stage"  # in the workdir
+_OWN = ("data", "diffusion", "ema", "mesh", "seed", "checkpoint")  # groups that the first stage's run takes over
+
+
+def stages_of(config: Config, workdir: str) -> list[tuple[Config, str]]:
+    """The runs that a config asks for, in order, and their workdirs: with `config.latent.training` two, else one.
+
+    Raises:
+      UserError: the settings of the first stage's run are none, or it has another first stage already.
+    """
+    latent = config.latent
+    if latent.training is None or config.model.system == "autoencoder":
+        return [(config, workdir)]
+    if latent.first_stage is not None:
+        raise UserError(
+            "config.latent has first_stage, a workdir, and training, which makes one; leave out one of them"
+        )
+    if latent.kind == "none" or latent.network is None:
+        raise UserError("config.latent.training needs config.latent.kind and network: what is to be trained")
+    folder = str(open_workdir(workdir) / _FOLDER)
+    values = to_dict(config)
+    first = {name: values[name] for name in _OWN}
+    first["model"] = {"system": "autoencoder", "network": {}, "dtype": config.model.dtype}
+    first |= {"loss": {}, "optimizer": values["optimizer"], "reconstruction": values["reconstruction"]}
+    first["latent"] = {"kind": latent.kind, "network": latent.network, "dtype": latent.dtype}
+    for group, settings in latent.training.items():
+        if not isinstance(settings, Mapping):
+            raise UserError(f"config.latent.training.{group} is {settings!r}; expected a group of settings")
+        first[group] = {**first.get(group, {}), **settings}
+    stage = read(Config, first, "config.latent.training")
+    whole = dataclasses.replace(config, latent=dataclasses.replace(latent, first_stage=folder))
+    return [(stage, folder), (whole, workdir)]
+
+
+def with_tokenizer(config: Config, workdir: str) -> Config:
+    """The config with the tokeniser of its captions, which is kept in the workdir: given, or trained on the captions.
+
+    Raises:
+      UserError: the given one cannot be read or has another number of tokens than the network; there are no captions.
+    """
+    condition = config.condition
+    if "text" not in condition.kinds:
+        return config
+    from pdm_jax.data.tokenizer import load_tokenizer
+
+    kept = open_workdir(workdir) / TOKENIZER
+    if not kept.exists() and jax.process_index() == 0:
+        _make_tokenizer(config, kept)
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("the tokeniser is there")
+    settings = (condition.networks or {}).get("text", {})
+    load_tokenizer(kept, vocab_size=settings.get("vocab_size"))
+    return dataclasses.replace(config, condition=dataclasses.replace(condition, tokenizer=str(kept)))
+
+
+def _make_tokenizer(config: Config, path: epath.Path) -> None:
+    from pdm_jax.data.tokenizer import load_tokenizer, train_tokenizer
+
+    settings = (config.condition.networks or {}).get("text", {})
+    if "vocab_size" not in settings:
+        raise UserError("config.condition.networks.text.vocab_size is missing; set the number of tokens")
+    if config.condition.tokenizer is not None:
+        tokenizer = load_tokenizer(config.condition.tokenizer, vocab_size=settings["vocab_size"])
+    else:
+        tokenizer = train_tokenizer(_captions(config), settings["vocab_size"])
+        logger.info("a tokeniser of %d tokens was trained on the captions: %s", tokenizer.vocab_size, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(path)
+
+
+def _captions(config: Config) -> Iterator[Any]:
+    from pdm_jax.data.sources.opening import open_source
+
+    source = open_source(config.data.source, config.data.split, ("captions",))
+    return (caption for index in range(len(source)) for caption in source[index].captions)
