@@ -41,6 +41,21 @@ def test_unlabelled():
     assert set(next(iter(dataset))) == {"image", "index"}
 
 
+def test_arrays_of_tasks_come_with_their_images():
+    tokens = np.stack([np.arange(10), 2 * np.arange(10)], 1).astype(np.int32)
+    inputs = {"tokens": tokens, "map": np.zeros((10, 2, 2), np.uint8)}
+    for batch in _take(iter(_dataset(10, 4, inputs=inputs)), 3):
+        np.testing.assert_array_equal(batch["tokens"], np.stack([batch["index"], 2 * batch["index"]], 1))
+        assert batch["map"].shape == (4, 2, 2)
+    for wrong in (
+        {"tokens": inputs["tokens"][:9]},
+        {"tokens": inputs["tokens"].astype(np.int64)},
+        {"words": inputs["tokens"]},
+    ):
+        with pytest.raises(UserError, match=r"for 10 images; expected one row each of tokens int32, layout int32"):
+            _dataset(10, 4, inputs=wrong)
+
+
 @settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 4), st.integers(1, 5), st.integers(0, 99), st.integers(0, 12))
 def test_hosts_share_epochs_of_the_same_stream_and_any_place_can_be_resumed(count, hosts, part, seed, skip):
