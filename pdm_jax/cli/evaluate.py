@@ -17,6 +17,7 @@ from pdm_jax.cli.sizes import image_size
 from pdm_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from pdm_jax.config import Config
     from pdm_jax.evaluation.demand import Demand
 
 _METRICS = "fid,precision,recall"
@@ -28,7 +29,8 @@ def add_parser(subparsers) -> None:
         "eval",
         help="score images: FID, sFID, IS, KID, precision, recall, CLIP, PSNR, SSIM, LPIPS",
         description="Makes images of a run and scores them, or scores any images. Images of a run are kept in "
-        "--out and gone on with after a kill. Results are printed, written as JSON and added to results.csv.",
+        "--out and gone on with after a kill; a first stage reconstructs images, which are compared with their "
+        "originals. Results are printed, written as JSON and added to results.csv.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--workdir", metavar="DIR", help="folder of a run, whose images are made and scored")
@@ -153,9 +155,13 @@ def _of_run(args: argparse.Namespace) -> _Sides:
     from pdm_jax.cli.sampling import open_sampling
     from pdm_jax.evaluation.generated import GeneratedFolder, fill
     from pdm_jax.evaluation.image_sets import ImageSet, as_trained
+    from pdm_jax.pipelines.restore import read_config
 
     if args.size is not None:
         raise UserError("--size belongs to --images; a run's images have the size it was trained at")
+    config = read_config(args.workdir, args.step)
+    if config.model.system == "autoencoder":
+        return _of_first_stage(args, config)
     sampling, out = open_sampling(args), _out_of_run(args)
     config, data = sampling.config, sampling.config.data
     num = config.eval.num if args.num is None else args.num
@@ -184,6 +190,14 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         size=sampling.model.system.space.picture[:2],
         patch_size=config.model.patch_size if isinstance(config.model.patch_size, int) else None,
     )
+
+
+def _of_first_stage(args: argparse.Namespace, config: Config) -> _Sides:
+    """Images beside what a run's first stage makes of them."""
+    from pdm_jax.cli.reconstructing import open_reconstructions
+
+    images, settings, facts = open_reconstructions(args, config)
+    return _Sides(len(images), lambda: images, images.name, settings, _out_of_run(args), facts, images.image_shape[:2])
 
 
 def _with_seam_period(demand: Demand, given: int | None, sides: _Sides) -> Demand:
