@@ -78,12 +78,11 @@ def layout(shapes: Params, layer: Callable[[Params, tuple, str], Iterator[Entry]
     Args:
       layer: gives the entries of one layer of a stage, as `plain_layer` does.
     """
-    stages = [(("encoder", i), f"input_blocks.{i + 1}") for i in sorted(shapes["encoder"])]
-    stages += [(("middle",), "middle_block")]
-    stages += [(("decoder", i), f"output_blocks.{i}") for i in sorted(shapes["decoder"])]
+    stages = [(("encoder", i), f"input_blocks.{i + 1}", stage) for i, stage in sorted(shapes["encoder"].items())]
+    stages += [(("middle",), "middle_block", shapes["middle"])]
+    stages += [(("decoder", i), f"output_blocks.{i}", stage) for i, stage in sorted(shapes["decoder"].items())]
     entries = [*layers(shapes, (), "", _TOP)]
-    for path, prefix in stages:
-        stage = shapes[path[0]] if len(path) == 1 else shapes[path[0]][path[1]]
+    for path, prefix, stage in stages:
         for i, tree in sorted(stage["layers"].items()):
             entries += layer(tree, (*path, "layers", i), f"{prefix}.{i}.")
     return [*entries, *layers(shapes, (), "", _HEAD)]

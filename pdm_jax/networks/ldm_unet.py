@@ -108,7 +108,7 @@ class LDMUNet(UNet):
     def _joined(self, z_t: Array, concat: Array | None) -> Array:
         """z_t and concat along channels."""
         self.check_size(z_t.shape[1:3])
-        _check_width("Cond.concat", "channels", concat, self.concat_channels)
+        _check_channels("concat", concat, self.concat_channels)
         if concat is None:
             return z_t
         if concat.shape[1:3] != z_t.shape[1:3]:
@@ -120,15 +120,16 @@ class LDMUNet(UNet):
         return jnp.concatenate([z_t, concat], axis=-1)
 
     def _signals(self, t: Array, cond: Cond) -> Signals:
-        _check_width("Cond.context", "numbers a token", cond.context, self.context_dim)
+        _check_channels("context", cond.context, self.context_dim)
         context = None if cond.context is None else cond.context.astype(self.dtype)
         return Signals(jax.nn.swish(self.embed(t, cond.label)), context)
 
 
-def _check_width(name: str, what: str, array: Array | None, wanted: int) -> None:
+def _check_channels(name: str, array: Array | None, wanted: int) -> None:
     got = 0 if array is None else array.shape[-1]
     if got != wanted:
-        raise UserError(f"{name} has {got or 'no'} {what}; this network was built for {wanted or 'none'}")
+        wants, has = (f"Cond.{name} of {n} channels" if n else f"no Cond.{name}" for n in (wanted, got))
+        raise UserError(f"this network takes {wants} and was given {has}; give what it was built for")
 
 
 def _check_conditions(channels: int, in_channels: int, context_dim: int | None, transformer_depth: int) -> None:

@@ -11,7 +11,18 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pdm_jax.errors import UserError
-from pdm_jax.networks.adm_blocks import NORM_EPS, ADMSettings, Attention, ResBlock, Stage, conv3x3, dense, down, up
+from pdm_jax.networks.adm_blocks import (
+    NORM_EPS,
+    ADMSettings,
+    Attention,
+    ResBlock,
+    Signals,
+    Stage,
+    conv3x3,
+    dense,
+    down,
+    up,
+)
 from pdm_jax.networks.layers import GroupNorm
 from pdm_jax.networks.pdm_unet import Features
 from pdm_jax.ops.embeddings import cosine_code
@@ -142,7 +153,7 @@ class UNetEncoder(nnx.Module):
                 f"latents have sides that divide by {factor}, or fewer levels in network.channel_mult"
             )
 
-    def descend(self, x: Array, signals: Any) -> Features:
+    def descend(self, x: Array, signals: Signals) -> Features:
         """The features of x (B, H, W, in_channels); the skips in the order they are made."""
         h = self.conv_in(x).astype(self.dtype)
         skips = [h]
@@ -151,7 +162,7 @@ class UNetEncoder(nnx.Module):
             skips.append(h)
         return Features(self._run(self.middle, h, signals), tuple(skips))
 
-    def _run(self, stage: Stage, h: Array, signals: Any) -> Array:
+    def _run(self, stage: Stage, h: Array, signals: Signals) -> Array:
         return jax.checkpoint(lambda h, s: stage(h, s))(h, signals) if self.use_remat else stage(h, signals)
 
 
@@ -164,7 +175,7 @@ class UNet(UNetEncoder):
         self.norm_out = GroupNorm(builder.widths[0], norm_eps=NORM_EPS, rngs=rngs)
         self.conv_out = conv3x3(builder.widths[0], out_channels, zero_init=True, dtype=jnp.float32, rngs=rngs)
 
-    def ascend(self, features: Features, signals: Any) -> Array:
+    def ascend(self, features: Features, signals: Signals) -> Array:
         """The output (B, H, W, out_channels) float32 of features, which may be a collage of others'."""
         h, skips = features.mid, list(features.skips)
         for stage in self.decoder:

@@ -172,10 +172,13 @@ def test_settings_that_do_not_fit(settings, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"context": None}, "Cond.context has no numbers a token; this network was built for 6"),
-        ({"context": COND.context[..., :5]}, "Cond.context has 5 numbers a token; this network was built for 6"),
-        ({"concat": None}, "Cond.concat has no channels; this network was built for 2"),
-        ({"concat": COND.concat[..., :1]}, "Cond.concat has 1 channels; this network was built for 2"),
+        ({"context": None}, "takes Cond.context of 6 channels and was given no Cond.context"),
+        (
+            {"context": COND.context[..., :5]},
+            "6 channels and was given Cond.context of 5 channels",
+        ),
+        ({"concat": None}, "takes Cond.concat of 2 channels and was given no Cond.concat"),
+        ({"concat": COND.concat[..., :1]}, "2 channels and was given Cond.concat of 1 channels"),
         ({"concat": COND.concat[:, :2]}, "Cond.concat is 2x6 and the latents are 4x6"),
         ({"label": None}, "has 3 classes and needs labels"),
     ],
@@ -195,5 +198,5 @@ def test_latents_that_cannot_be_halved(network):
 
 def test_a_condition_that_is_not_wanted_is_refused():
     definition = make(**PLAIN)
-    with pytest.raises(UserError, match=r"Cond\.concat has 2 channels; this network was built for none"):
+    with pytest.raises(UserError, match=r"takes no Cond\.concat and was given Cond\.concat of 2 channels"):
         jax.eval_shape(lambda p: definition.bind(p)(Z, T, Cond(concat=COND.concat)), definition.shapes)
