@@ -15,7 +15,7 @@ def keep_known(
 ) -> StateMap:
     """What replaces known pixels, before each step of `diffusion.sample`, by the image with the noise of that step.
 
-    After each step, it leaves them one step noisier than the others, as LDM's ancestral sampling does.
+    As `after_step` it leaves them one step noisier than the others, which is what LDM's ancestral sampling does.
 
     Where a weight lies between 0 and 1 the pixel is known at first and set free on the way, the later the larger its
     weight: large structures join what is known and details are new. So each pixel has the noise of the step, which

@@ -23,7 +23,6 @@ INPUTS = (
     *("ddim_step_index", "plms_step_index", "plms_old_eps"),
 )
 TRAJECTORIES = ("*_traj*", "*_sample_*", "*_sample")
-_ELBO_WEIGHT = 0.001  # of the golden's losses, by its notes
 _IMAGES = ("x", "noise", "x0", "mask", "noise_sequence", "mask_q_noise_sequence", "plms_old_eps")
 
 
@@ -42,7 +41,7 @@ def run(case: Case) -> dict[str, Array]:
         **_chain(io, process, network, cond),
         **run_ddim(case.wanted, io, plain, guide),
         **run_plms(io, plain, guide),
-        "scaled_latent_018215": 0.18215 * io["x0"],
+        **{f"scaled_latent_{x}": decimal(x) * io["x0"] for x in found(r"scaled_latent_(\d+)", case.wanted)},
     }
     for length in found(r"ddpm_loop_T(\d+)_traj", case.wanted):
         short = _process(case.meta["main_schedule"], int(length))
@@ -70,7 +69,8 @@ def _process(settings: Mapping, num_steps: int | None = None) -> Process:
 
 def _network(formula: str, process: Process) -> Denoiser:
     """The stand-in for a network: the formula's numbers, in the order in which they stand."""
-    numbers = [float(x) for x in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", formula)]
+    terms = formula.partition("=")[2].partition(";")[0].replace(" ", "")
+    numbers = [float(x) for x in re.findall(r"[-+]?\d+(?:\.\d+)?(?:e-?\d+)?", terms)]
     linear, wave, frequency, time, pace, tokens = numbers
 
     def denoise(z_t: Array, step: Step, cond: Cond) -> Prediction:
@@ -121,6 +121,7 @@ def _tables(case: Case, process: Process, steps: np.ndarray) -> dict[str, np.nda
 def _losses(case: Case, io: Mapping[str, Array], process: Process, network: Denoiser, cond: Cond) -> dict[str, Array]:
     """Means over the batch; a network that puts out x0 puts out what is eps of another."""
     out, x0, noise, t = {}, io["x0"], io["noise"], io["t"]
+    vlb_share = float(re.search(r"loss_\*: original_elbo_weight ([\d.]+)", "\n".join(case.meta["notes"]))[1])
     z_t = process.q_sample(x0, t, noise)
     output = network(z_t, Step(t=t), cond).eps
     for kind in ("eps", "x0"):
@@ -130,7 +131,7 @@ def _losses(case: Case, io: Mapping[str, Array], process: Process, network: Deno
             simple = loss(prediction, kind, x0, noise, t, process)
             vlb = (weights * simple).mean()
             out |= {f"loss_simple_{name}_{kind}": simple.mean(), f"loss_vlb_{name}_{kind}": vlb}
-            out[f"loss_{name}_{kind}"] = simple.mean() + _ELBO_WEIGHT * vlb
+            out[f"loss_{name}_{kind}"] = simple.mean() + vlb_share * vlb
             for digits in found(rf"loss_logvar(\d+)_{name}_{kind}", case.wanted):
                 spread = simple / np.exp(decimal(digits)) + decimal(digits)
                 out[f"loss_logvar{digits}_{name}_{kind}"] = spread.mean()

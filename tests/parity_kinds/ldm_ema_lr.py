@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdm_jax.config import EmaConfig, OptimizerConfig
+from pdm_jax.errors import UserError
 from pdm_jax.training.averages import update_ema
 from pdm_jax.training.rates import learning_rate
 from pdm_jax.types import Array
@@ -47,5 +48,7 @@ def run(case: Case) -> dict[str, Array]:
         ema = update(ema, params, jnp.int32(i))
         out |= {f"ema_step{number}__{name}": x for name, x in ema.items()}
     for name in found("lr_(.+)", case.wanted):
+        if name not in _SCHEDULES:
+            raise UserError(f"the schedule {name!r} is not known; known are {', '.join(_SCHEDULES)}")
         out[f"lr_{name}"] = jax.vmap(learning_rate(_SCHEDULES[name]))(jnp.asarray(io["lr_steps"], jnp.int32))
     return out

@@ -39,6 +39,14 @@ def test_noise_is_fresh_at_each_step_and_in_each_sample_and_of_no_batch():
     np.testing.assert_array_equal(kept(LEFT, 999, keys=KEYS[jnp.array([2, 0])]), first[[2, 0]])
 
 
+def test_given_noises_are_those_of_their_steps():
+    noises = jax.random.normal(jax.random.key(1), (4, *SHAPE))
+    keep = keep_known(PROCESS, IMAGE, jnp.asarray(LEFT), None, noises=noises)
+    got = keep(jnp.full(SHAPE, 9.0), Step(t=jnp.int32(400), index=jnp.int32(2)))
+    expected = jnp.where(LEFT == 1, PROCESS.q_sample(IMAGE, 400, noises[2]), 9.0)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("t, last_free", [(999, 0), (500, 7), (100, 13), (0, 14)])
 def test_a_feather_sets_pixels_free_by_and_by(t, last_free):
     weights = np.broadcast_to(np.linspace(0, 1, 16), (1, 16, 16))[..., None].astype(np.float32)
