@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import grain
-
 from pdm_jax.data.codec import decode, encode_smaller
+from pdm_jax.data.pipeline import ahead
 from pdm_jax.data.record import BrokenImageError, Record, Source
 from pdm_jax.data.sources.array_records import header_of, write_array_record
 from pdm_jax.data.transforms import height_and_width
@@ -65,7 +63,7 @@ def build_array_record(
 
 
 def _decodable(source: Source, size: tuple[int, int] | None) -> Iterable[Record | BrokenImageError]:
-    """Each record in order, or why it is broken; threads work ahead."""
+    """Each record in order, or why it is broken."""
 
     def check(index: int) -> Record | BrokenImageError:
         try:
@@ -77,6 +75,4 @@ def _decodable(source: Source, size: tuple[int, int] | None) -> Iterable[Record 
             return record
         return dataclasses.replace(record, image=encode_smaller(image, size[::-1]))
 
-    threads = os.cpu_count() or 1
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    return grain.MapDataset.range(len(source)).map(check).to_iter_dataset(options)
+    return ahead(check, len(source))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import grain
 import numpy as np
 
 from pdm_jax.config import DataConfig
 from pdm_jax.data.codec import decode_classes, encode_png
+from pdm_jax.data.pipeline import ahead
 from pdm_jax.data.record import BrokenImageError, Record, Source
 from pdm_jax.data.sources.array_records import header_of, write_array_record
 from pdm_jax.data.sources.latents import DTYPES, Latents, latent_header
@@ -81,7 +80,7 @@ def encode_source(
 
 
 def _viewed(source: Source, config: DataConfig) -> Iterable[tuple[Record, View] | BrokenImageError]:
-    """Each record in order, its map cut as its image is, or why it is broken; threads work ahead."""
+    """Each record in order, its map cut as its image is, or why it is broken."""
     transform, nothing = ImageTransform(config.size, config.channels, config.crop), np.random.default_rng(0)
 
     def view(index: int) -> tuple[Record, View] | BrokenImageError:
@@ -94,9 +93,7 @@ def _viewed(source: Source, config: DataConfig) -> Iterable[tuple[Record, View] 
             return error
         return record, seen
 
-    threads = os.cpu_count() or 1
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    return grain.MapDataset.range(len(source)).map(view).to_iter_dataset(options)
+    return ahead(view, len(source))
 
 
 def _encoded(
