@@ -47,13 +47,6 @@ def load_critic(tensors: Tensors, definition: Definition) -> Params:
     return _converted(own, list(_critic(definition.shapes)), definition.shapes)
 
 
-def load_statistics(tensors: Tensors) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The running mean and variance of each of the critic's norms, first to last."""
-    own = _below(tensors, _CRITIC)
-    places = sorted(int(name.split(".")[1]) for name in own if name.endswith(".running_mean"))
-    return [(own[f"main.{i}.running_mean"], own[f"main.{i}.running_var"]) for i in places]
-
-
 def load_perceptual(tensors: Tensors, shapes: Params) -> Params:
     """Parameters of the `LPIPS` (VGG16) of a first stage's training, from its `loss.perceptual_loss.*`; see `load`.
 

@@ -58,7 +58,9 @@ def _critic(case: Case) -> tuple[PatchCritic, list[tuple[Array, Array]]]:
     channels = case.io["inputs"].shape[1]
     settings = {"channels": channels, "width": config["ndf"], "num_layers": config["n_layers"]}
     definition = define(lambda rngs: PatchCritic(**settings, rngs=rngs))
-    return definition.bind(ldm_autoencoder.load_critic(tensors, definition)), ldm_autoencoder.load_statistics(tensors)
+    places = [3 * i + 3 for i in range(config["n_layers"])]
+    running = [[case.weights[f"discriminator.main.{i}.running_{kind}"] for kind in ("mean", "var")] for i in places]
+    return definition.bind(ldm_autoencoder.load_critic(tensors, definition)), running
 
 
 def _critic_outputs(case: Case, critic: PatchCritic, statistics, io: Mapping[str, Array]) -> dict[str, Array]:
