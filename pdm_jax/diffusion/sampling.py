@@ -12,7 +12,7 @@ import numpy as np
 
 from pdm_jax import rng
 from pdm_jax.diffusion.process import Process
-from pdm_jax.diffusion.samplers import Sampler
+from pdm_jax.diffusion.samplers import Ask, Sampler
 from pdm_jax.errors import UserError
 from pdm_jax.types import Array, Cond, Denoiser, Prediction, Step
 
@@ -74,11 +74,7 @@ def sample(
         z = before_step(z, step) if before_step else z
         prediction = denoiser(z, step, cond)
         previous = dataclasses.replace(prediction, variance=None)
-
-        def ask(z: Array, t: Array) -> Prediction:
-            return denoiser(z, dataclasses.replace(step, t=t), cond)
-
-        prediction, memory = sampler.correct(z, prediction, memory, row, ask)
+        prediction, memory = sampler.correct(z, prediction, memory, row, _asking(denoiser, step, cond))
         z = sampler.step(z, prediction, row, draw(row))
         z = after_step(z, step) if after_step else z
         if every is not None:  # each step overwrites its slot until the slot's last one stays
@@ -99,6 +95,11 @@ def _check(needs_keys: bool, keys: Array | None, every: int | None) -> None:
         raise UserError("this sampler draws noise; give it keys, or noises")
     if every is not None and every < 1:
         raise UserError(f"every is {every}; expected at least 1")
+
+
+def _asking(denoiser: Denoiser, step: Step, cond: Cond) -> Ask:
+    """Asks the denoiser of other states within a step."""
+    return lambda z, t: denoiser(z, dataclasses.replace(step, t=t), cond)
 
 
 def _make_draw(
