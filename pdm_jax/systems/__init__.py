@@ -27,19 +27,11 @@ def make_system(config: Config) -> System:
     """
     if config.model.system not in _SYSTEMS:
         raise UserError(f"config.model.system is {config.model.system!r}; expected one of {', '.join(_SYSTEMS)}")
-    if config.codes.kind != "none" and config.model.system != "patch_dm":
-        raise UserError(
-            f"config.codes.kind is {config.codes.kind!r} and the system {config.model.system!r} has no codes; leave it "
-            "out, or use patch_dm"
-        )
+    _check_groups(config)
     make, parts = import_module(f"pdm_jax.systems.{config.model.system}").make_system, parts_of(config)
     if len(parts) == 1:
         return make(parts[0].config)
-    if config.codes.kind != "none":
-        raise UserError(
-            f"config.codes.kind is {config.codes.kind!r} and config.split cuts the model: each part would learn codes "
-            "of its own; use kind 'none', or no split"
-        )
+    _check_split(config)
     systems = {part.name: make(part.config) for part in parts}
 
     def denoiser(params: Params) -> Denoiser:
@@ -55,3 +47,34 @@ def make_system(config: Config) -> System:
         denoiser=denoiser,
         has_null=all(system.has_null for system in systems.values()),
     )
+
+
+def _check_groups(config: Config) -> None:
+    """Raises a `UserError` for a group of settings that the config's system does not read."""
+    system = config.model.system
+    if config.codes.kind != "none" and system != "patch_dm":
+        raise UserError(
+            f"config.codes.kind is {config.codes.kind!r} and the system {system!r} has no codes; leave it out, or use "
+            "patch_dm"
+        )
+    if config.condition.kinds and system != "ldm":
+        raise UserError(
+            f"config.condition.kinds is {list(config.condition.kinds)} and the system {system!r} is told of classes "
+            "alone; leave it out, or use ldm"
+        )
+    if config.latent.kind != "none" and system == "code_prior":
+        raise UserError(f"config.latent.kind is {config.latent.kind!r} and a code_prior is of codes; leave it out")
+
+
+def _check_split(config: Config) -> None:
+    """Raises a `UserError` for what the parts of a split model would each learn for themselves."""
+    if config.codes.kind != "none":
+        raise UserError(
+            f"config.codes.kind is {config.codes.kind!r} and config.split cuts the model: each part would learn codes "
+            "of its own; use kind 'none', or no split"
+        )
+    if learned := [kind for kind in config.condition.kinds if kind not in ("superres", "inpaint")]:
+        raise UserError(
+            f"config.condition.kinds has {learned[0]!r} and config.split cuts the model: each part would read it by a "
+            "network of its own; use labels (config.model.num_classes), or no split"
+        )
