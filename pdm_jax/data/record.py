@@ -28,7 +28,7 @@ class Record:
     index: int  # its position in the source, stable from run to run
     name: str  # what the logs call it
     label: int | None = None  # class in [0, num_classes); None where the source has no classes
-    captions: Sequence[str] = ()  # texts that say what it shows, the best first
+    captions: Sequence[str] | None = None  # at least one text that says what it shows, the best first
     layout: Sequence[Mapping[str, Any]] | None = None  # objects as in `pdm_jax.data.layouts`, in parts of the image
     map: bytes | np.ndarray | None = None  # the class of each pixel: a PNG, or uint8 (h, w); of the image's aspect
 
@@ -72,7 +72,7 @@ class Source(abc.ABC):
     def lacking(self, field: str) -> list[str]:
         """The names of the records that have no `field`."""
         records = (self[index] for index in range(len(self)))
-        return [record.name for record in records if getattr(record, field) in ((), None)]
+        return [record.name for record in records if getattr(record, field) is None]
 
 
 def require(source: Source, fields: Iterable[str], name: str) -> None:

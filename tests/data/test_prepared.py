@@ -4,9 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import types
 import venv
 
+import numpy as np
 import pytest
+
+from pdm_jax.data.sources import open_source
+from pdm_jax.data.sources import prepared as prepared_sources
 
 _PREPARE = """
 import sys
@@ -61,6 +66,45 @@ def main():
 if __name__ == "__main__":
     main()
 """
+
+
+def _example(features, values):
+    """What a prepared data set gives for values."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import example_parser, example_serializer
+
+    features, info = tfds.features.FeaturesDict(features), tfds.features.FeaturesDict(features).get_serialized_info()
+    written = example_serializer.ExampleSerializer(info).serialize_example(features.encode_example(values))
+    return features.decode_example_np(example_parser.ExampleParserNp(info).parse_example(written))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap", "captions"),
+    [
+        ("captions", lambda f, text: f.Sequence({"id": np.int64, "text": text}), [{"id": 1, "text": "a cat"}]),
+        ("captions", lambda f, text: f.Sequence(text), ["a cat", "cats"]),
+        ("caption", lambda f, text: text, "a cat"),
+    ],
+)
+def test_captions_and_objects_are_found(monkeypatch, name, wrap, captions):
+    import tensorflow_datasets as tfds
+
+    objects = {"bbox": tfds.features.BBoxFeature(), "label": tfds.features.ClassLabel(names=["cat", "dog"])}
+    features = {name: wrap(tfds.features, tfds.features.Text()), "objects": tfds.features.Sequence(objects)}
+    box = tfds.features.BBox(ymin=0.25, xmin=0.5, ymax=0.75, xmax=0.625)
+    examples = [
+        {"image": np.zeros((4, 4, 3), np.uint8), **_example(features, {name: captions, "objects": each})}
+        for each in ([{"bbox": box, "label": 1}], [])
+    ]
+    info = types.SimpleNamespace(
+        features=tfds.features.FeaturesDict(features | {"image": tfds.features.Image()}), full_name="pets"
+    )
+    builder = types.SimpleNamespace(info=info, as_data_source=lambda split, decoders: examples)
+    monkeypatch.setattr(prepared_sources, "_find", lambda name: builder)
+    source = open_source("tfds:pets")
+    assert source.fields == ("captions", "layout") and source.object_names == ("cat", "dog")
+    assert source[0].captions[0] == "a cat" and source[0].layout == ({"class": 1, "box": [0.5, 0.25, 0.125, 0.5]},)
+    assert source[1].layout == () and source.lacking("layout") == []
 
 
 def _read(script: str, data_dir) -> subprocess.CompletedProcess:

@@ -116,7 +116,7 @@ def test_image_map_and_boxes_show_the_same(sides, scale, size, crop, flip, seed,
     pixels[top:bottom, left:right] = 255
     classes = (pixels // 255 * 7).repeat(scale, 0).repeat(scale, 1)
     box = left / width, top / height, (right - left) / width, (bottom - top) / height
-    record = Record(pixels, 0, "x", None, (), ({"class": 1, "box": list(box)},), classes)
+    record = Record(pixels, 0, "x", None, None, ({"class": 1, "box": list(box)},), classes)
     inputs = TaskInputs(("layout", "semantic"), object_classes=2, max_objects=1)
     reader = ImageReader(ImageTransform(size, 1, crop, 0.3, flip), TaskReader(inputs, open_source("builtin:digits")))
     element = reader(record, np.random.default_rng(seed))

@@ -136,7 +136,7 @@ def write_array_record(path: Path, records: Iterable[Record], header: Mapping[st
 def _packed(record: Record) -> bytes:
     """A record as it is written."""
     facts: dict[str, Any] = {"name": record.name, "index": record.index, "label": record.label}
-    facts |= {"captions": list(record.captions)} if record.captions else {}
+    facts |= {"captions": list(record.captions)} if record.captions is not None else {}
     facts |= {"layout": list(record.layout)} if record.layout is not None else {}
     body = _encoded(record.image)
     if record.map is not None:
