@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdm_jax.cli.config_files import add_config_arguments, load_config
+from pdm_jax.cli.weight_files import FORMATS
 from pdm_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pdm_jax.config import CodeConfig, Config
+    from pdm_jax.config import Config
     from pdm_jax.systems import Part
 
 
@@ -28,11 +28,13 @@ def add_parsers(subparsers) -> None:
         "the norms get that program's epsilon; for its files of weights that TensorFlow trained, add "
         "--config.model.network.norm_eps=1e-3. adm is guided-diffusion, whose networks have no null label. A file of "
         "patch-dm is imported twice: with a config of the system patch_dm for the U-Net and its codes, and with one "
-        "of code_prior for the latent network; last and averaged weights are both kept.",
+        "of code_prior for the latent network; last and averaged weights are both kept. ldm is latent-diffusion: a "
+        "whole model with its first stage, or with a config of the system autoencoder a first stage alone; of a model "
+        "that reads text, the tokeniser comes from config.condition.tokenizer.",
     )
     add_config_arguments(command)
     command.add_argument("file", metavar="FILE", type=Path, help="an .h5, .pt, .ckpt or safetensors file")
-    command.add_argument("--format", required=True, choices=_FORMATS, help="the program that wrote it")
+    command.add_argument("--format", required=True, choices=FORMATS, help="the program that wrote it")
     command.add_argument("--workdir", required=True, metavar="DIR", help="folder to make; holds no checkpoints yet")
     command.add_argument("--half", metavar="PART", help="which part of a split model the file has: high or low")
     command.set_defaults(run=run_import)
@@ -40,8 +42,9 @@ def add_parsers(subparsers) -> None:
     command = subparsers.add_parser(
         "export",
         help="write a run's weights to one file",
-        description="Writes the weights of a checkpoint under dotted names (network.conv_in.kernel) with the run's "
-        "config in the file's metadata.",
+        description="Writes the weights of a checkpoint under dotted names (network.conv_in.kernel) and what sampling "
+        "reads besides (first_stage, scale, null_tokens). The run's config and, of a model that reads text, its "
+        "tokeniser are in the file's metadata.",
     )
     command.add_argument("out", metavar="OUT", type=Path, help="the file to write")
     command.add_argument("--workdir", required=True, metavar="DIR", help="folder of a run")
@@ -62,97 +65,32 @@ def run_import(args: argparse.Namespace) -> int:
     from pdm_jax.parallel import make_mesh
     from pdm_jax.systems import make_system, parts_of
     from pdm_jax.training.optimizer import make_optimizer
+    from pdm_jax.training.stages import with_tokenizer
     from pdm_jax.training.state import plan_state
 
-    form, config = _FORMATS[args.format], load_config(args.config, args.overrides)
-    _check_model(args.format, config)
+    form, config = FORMATS[args.format], load_config(args.config, args.overrides)
+    form.check_model(args.format, config)
     network = {**form.settings(), **config.model.network}
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, network=network))
     part = _choose_part(parts_of(config), args.half)
-    codes, weights = form.read(args.file, part.config)
-    config, own = (dataclasses.replace(each, codes=codes) for each in (config, part.config))
+    own, weights = form.read(args.file, part.config)
+    config = dataclasses.replace(config, codes=own.codes, latent=own.latent)
+    plan = plan_state(make_system(own), make_optimizer(own.optimizer), config.ema, make_mesh(MeshConfig()))
     with Checkpoints(args.workdir, config.checkpoint, part=part.name) as checkpoints:
         if checkpoints.steps():
             raise UserError(f"{checkpoints.directory} already holds checkpoints; choose a new --workdir")
-        plan = plan_state(make_system(own), make_optimizer(own.optimizer), config.ema, make_mesh(MeshConfig()))
+        config = with_tokenizer(config, args.workdir)
         state = plan.init(jax.random.key(config.seed)).as_dict()
-        checkpoints.save(0, state | weights, {}, to_dict(config))
+        checkpoints.save(0, _merged(state, weights), {}, to_dict(config))
     what = f"part {part.name} of {args.workdir}" if part.name else args.workdir
     print(f"{what}: {count_params(weights['ema']):,} parameters of {args.file} as step 0")
     return 0
 
 
-@dataclasses.dataclass(frozen=True)
-class _Format:
-    """How a program's files are imported."""
-
-    backbones: Mapping[str, str | None]  # of each system that its files are for; None is any
-    # (file, config) -> the config's codes as the file has them, and {"params", "ema"}
-    read: Callable[[Path, Config], tuple[CodeConfig, dict[str, Any]]]
-    settings: Callable[[], dict[str, Any]] = dict  # of the network, which its files need
-
-
-def read_pdm(file: Path, config: Config, form: str) -> tuple[CodeConfig, dict[str, Any]]:
-    """The config's codes as they are, and the weights as `params` and `ema` of the system pdm."""
-    from pdm_jax.interop import adm, pdm_files, state_dicts
-    from pdm_jax.systems.pdm import make_network
-
-    definition = make_network(config.model, config.data.channels)
-    read = {
-        "pdm-tf": pdm_files.read_tf,
-        "pdm-torch": pdm_files.read_torch,
-        "adm": lambda file, definition: adm.load(state_dicts.read_tensors(file), definition),
-    }[form]
-    weights = {"network": read(file, definition)}
-    return config.codes, {"params": weights, "ema": weights}
-
-
-def read_patch_dm(file: Path, config: Config) -> tuple[CodeConfig, dict[str, Any]]:
-    """The config's codes, with as many as the file's table has, and the weights as `params` and `ema` of its system."""
-    from pdm_jax.interop import patch_dm, state_dicts
-    from pdm_jax.systems import code_prior
-    from pdm_jax.systems.patch_dm import make_encoder, make_network
-
-    copies, codes = patch_dm.copies(state_dicts.read_tensors(file)), config.codes
-    if config.model.system == "code_prior":
-        latent = code_prior.make_network(config)
-        return codes, {kind: {"network": patch_dm.load(copy, latent, "latent")} for kind, copy in copies.items()}
-    definitions = {"unet": make_network(config.model, codes, config.data.channels)}
-    if codes.kind == "encoder":
-        definitions["encoder"] = make_encoder(codes, config.model.dtype, config.data.channels)
-    weights = {
-        kind: {"network": {name: patch_dm.load(copy, each, name) for name, each in definitions.items()}}
-        for kind, copy in copies.items()
-    }
-    if codes.kind == "table":
-        for kind, copy in copies.items():
-            table = patch_dm.load_table(copy, codes.num, codes.dim)
-            weights[kind]["codes"] = {"table": table}
-            codes = dataclasses.replace(codes, num=len(table))
-    return codes, weights
-
-
-def _norm_eps() -> dict[str, Any]:
-    from pdm_jax.interop.pdm import TORCH_NORM_EPS
-
-    return {"norm_eps": TORCH_NORM_EPS}
-
-
-_FORMATS = {
-    "pdm-tf": _Format({"pdm": "pdm_unet"}, functools.partial(read_pdm, form="pdm-tf")),
-    "pdm-torch": _Format({"pdm": "pdm_unet"}, functools.partial(read_pdm, form="pdm-torch"), _norm_eps),
-    "adm": _Format({"pdm": "adm_unet"}, functools.partial(read_pdm, form="adm"), lambda: {"has_null": False}),
-    "patch-dm": _Format({"patch_dm": "patch_unet", "code_prior": None}, read_patch_dm),
-}
-
-
-def _check_model(name: str, config: Config) -> None:
-    """Raises a `UserError` unless files of this format are for models such as the config's."""
-    system, backbone = config.model.system, config.model.backbone
-    backbones = _FORMATS[name].backbones
-    if backbones.get(system, "") not in (backbone, None):
-        wanted = " or ".join(f"{own!r}{f' with the backbone {b!r}' if b else ''}" for own, b in backbones.items())
-        raise UserError(f"--format={name} is for the system {wanted}; the config's are {system!r} and {backbone!r}")
+def _merged(initial: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a run with a file's weights; groups that the file has not stay as they begin."""
+    begun = {**initial, "ema": initial["ema"] or initial["params"]}  # no averages: a copy on the host is kept instead
+    return {**initial, **{kind: {**begun[kind], **groups} for kind, groups in weights.items()}}
 
 
 def _choose_part(parts: Sequence[Part], name: str | None) -> Part:
@@ -182,9 +120,20 @@ def run_export(args: argparse.Namespace) -> int:
     model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
     tensors = _flatten(model.params)
     metadata = {"config": json.dumps(to_dict(config)), "weights": args.weights, "step": model.step}
+    metadata |= _tokenizer(config, args.workdir)
     safetensors_files.write(args.out, tensors, metadata)
     print(f"{args.out}: {len(tensors)} tensors, {args.weights} of step {model.step}")
     return 0
+
+
+def _tokenizer(config: Config, workdir: str) -> dict[str, str]:
+    """The tokeniser in a workdir, as the text of its file; {} of a model that reads no text."""
+    from etils import epath
+
+    from pdm_jax.pipelines.told import with_kept_tokenizer
+
+    kept = with_kept_tokenizer(config, workdir).condition.tokenizer
+    return {} if "text" not in config.condition.kinds else {"tokenizer": epath.Path(kept).read_text()}
 
 
 def _flatten(tree: Mapping) -> dict:

@@ -40,7 +40,7 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: 
 
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     try:
         save_file(contiguous, partial, dict(metadata))
         partial.replace(path)

@@ -1,8 +1,9 @@
-"""Tensors out of PyTorch's `.pt` files, without torch and without running anything from the file.
+"""Tensors out of PyTorch's `.pt` and `.ckpt` files, without torch and without running anything from the file.
 
 Such a file is a pickle, which could name any function to call. The reader here knows only the few names that
-rebuild tensors; any other is refused. Both layouts are read: the zip archive of torch 1.6 and later (a
-`data.pkl` and one entry a storage) and the stream of pickles before it.
+rebuild tensors. Checkpoints of Lightning also hold callbacks, settings and numbers of numpy: in the place of these
+stand objects that do nothing. Any other name is refused. Both layouts are read: the zip archive of torch 1.6 and later
+(a `data.pkl` and one entry a storage) and the stream of pickles before it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
@@ -37,6 +38,19 @@ _DTYPES = {
     "BoolStorage": np.dtype("?"),
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# Beside tensors in a checkpoint of Lightning; all of a package, or one name of a module.
+_BYSTANDING_PACKAGES = ("pytorch_lightning", "lightning", "lightning_fabric", "omegaconf")
+_BYSTANDING_NAMES = {
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    ("argparse", "Namespace"),
+    ("typing", "Any"),
+    ("collections", "defaultdict"),
+    ("__builtin__", "dict"),
+    ("builtins", "dict"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +62,28 @@ class _Tensor:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # in elements
+
+
+class _Bystander:
+    """Stands for an object that is no tensor: takes whatever a pickle does to it, and does nothing."""
+
+    def __new__(cls, *_: Any) -> _Bystander:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+    def __setitem__(self, *_: Any) -> None:
+        pass
+
+    def append(self, _: Any) -> None:
+        """As of a list."""
+
+    def extend(self, _: Any) -> None:
+        """As of a list."""
 
 
 def read(path: str | os.PathLike) -> Any:
@@ -91,11 +127,17 @@ _WRAPPERS = ("ema", "ema_state_dict", "model_ema", "state_dict", "model_state_di
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds plain values, ordered dicts and `_Tensor`s; refuses every other name."""
+    """Builds plain values, ordered dicts, `_Tensor`s and bystanders; refuses every other name."""
+
+    def __init__(self, file: IO[bytes]):
+        super().__init__(file)
+        self.sizes: dict[str, int] = {}  # bytes of a number, by storage
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
+        if module.partition(".")[0] in _BYSTANDING_PACKAGES or (module, name) in _BYSTANDING_NAMES:
+            return _Bystander
         known = {
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
@@ -111,6 +153,7 @@ class _Unpickler(pickle.Unpickler):
         kind, dtype, key = saved_id[:3]
         if kind != "storage" or (len(saved_id) > 5 and saved_id[5] is not None):
             raise UserError("refers to something other than plain tensors; save the model's state_dict() alone")
+        self.sizes[str(key)] = dtype.itemsize
         return str(key), dtype
 
     def _tensor(self, storage, offset, shape, strides, *_) -> _Tensor:
@@ -142,23 +185,15 @@ def _read_legacy(path: Path) -> tuple[Any, Callable[[_Tensor], np.ndarray]]:
     with open(path, "rb") as file:
         if _Unpickler(file).load() != _LEGACY_MAGIC:
             raise UserError("is no PyTorch file; check the path")
-        _, machine, saved, keys = (_Unpickler(file).load() for _ in range(4))
+        (_, machine), whole = (_Unpickler(file).load() for _ in range(2)), _Unpickler(file)
         if not machine["little_endian"]:
             raise UserError("was written on a big-endian machine; save it again on another")
-        sizes = {tensor.key: tensor.dtype.itemsize for tensor in _tensors(saved)}
+        saved, keys = whole.load(), _Unpickler(file).load()
         data = {}
         for key in keys:
             (count,) = struct.unpack("<q", file.read(8))
-            data[key] = file.read(count * sizes[key])
+            data[key] = file.read(count * whole.sizes[key])
     return saved, lambda tensor: np.frombuffer(data[tensor.key], tensor.dtype)
-
-
-def _tensors(saved: Any) -> list[_Tensor]:
-    if isinstance(saved, dict):
-        saved = list(saved.values())
-    if isinstance(saved, (list, tuple)):
-        return [tensor for item in saved for tensor in _tensors(item)]
-    return [saved] if isinstance(saved, _Tensor) else []
 
 
 def _fill(saved: Any, storage: Callable[[_Tensor], np.ndarray]) -> Any:

@@ -25,7 +25,7 @@ from pdm_jax.systems.latent import FIRST_STAGE, check_multiple, make_first_stage
 from pdm_jax.systems.space import Space
 from pdm_jax.types import Array, Cond, Params
 
-_CRITIC, PERCEPTUAL = "critic", "perceptual"  # groups beside FIRST_STAGE; the latter is frozen
+CRITIC, PERCEPTUAL = "critic", "perceptual"  # groups beside FIRST_STAGE; the latter is frozen
 _BACKBONE = "vgg"  # of LPIPS
 
 
@@ -38,9 +38,9 @@ def make_system(config: Config) -> System:
     shape, wanted = (*config.data.size, config.data.channels), config.reconstruction
     definition, factor, _ = make_first_stage(config.latent, shape[2])
     check_multiple(*shape[:2], factor)
-    critic = _define_critic(config, shape) if wanted.critic_weight else None
+    critic = define_critic(config, shape) if wanted.critic_weight else None
     perceptual = _define_perceptual(config, shape) if wanted.perceptual else None
-    definitions = {FIRST_STAGE: definition} | ({_CRITIC: critic} if critic else {})
+    definitions = {FIRST_STAGE: definition} | ({CRITIC: critic} if critic else {})
 
     def reconstruct(params: Params, images: Array) -> Array:
         network = definition.bind(params[FIRST_STAGE])
@@ -67,7 +67,8 @@ def make_system(config: Config) -> System:
     )
 
 
-def _define_critic(config: Config, shape: tuple[int, int, int]) -> Definition:
+def define_critic(config: Config, shape: tuple[int, int, int]) -> Definition:
+    """The critic of images (H, W, C); raises `UserError` for settings that it has not."""
     wanted = config.reconstruction
     if wanted.critic_loss not in CRITIC_LOSSES:
         names = " or ".join(map(repr, CRITIC_LOSSES))
@@ -108,7 +109,7 @@ def _make_losses(
             params[FIRST_STAGE]["decoder"]["conv_out"]["kernel"],
             network.decoder_features(z),
             penalty,
-            None if critic is None else critic.bind(params[_CRITIC]),
+            None if critic is None else critic.bind(params[CRITIC]),
             step,
         )
         return loss, found | terms
@@ -118,9 +119,9 @@ def _make_losses(
         mean, log_variance = network.moments(images)
         noise = rng.normal_each(rng.stream_each(keys, "critic_posterior"), mean.shape[1:])
         found = network.decode(draw(mean, log_variance, noise))
-        return objective(params).of_critic(critic.bind(params[_CRITIC]), images, found, step)
+        return objective(params).of_critic(critic.bind(params[CRITIC]), images, found, step)
 
-    return {FIRST_STAGE: of_autoencoder} | ({_CRITIC: of_critic} if critic else {})
+    return {FIRST_STAGE: of_autoencoder} | ({CRITIC: of_critic} if critic else {})
 
 
 def _last(definition: Definition, params: Params, kernel: Array) -> nnx.Module:
