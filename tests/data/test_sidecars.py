@@ -92,6 +92,11 @@ def test_lists_name_files_as_seen_from_where_they_lie(image_folder):
 
 def test_a_json_file_without_objects_is_no_layout(annotated):
     (annotated / "dog" / "07.json").write_text('{"width": 8}')
+    (annotated / "dog" / "08.json").write_text('{"objects": 3}')
+    with pytest.raises(UserError, match=r'dog/08\.json in the folder .* is no layout; expected {"objects"'):
+        open_source(str(annotated), fields=FIELDS)[8]
+    (annotated / "dog" / "08.json").unlink()
+    (annotated / "layouts.jsonl").write_text('{"file": "dog/08.png", "objects": []}')
     source = open_source(str(annotated), fields=FIELDS)
     assert source.lacking("layout") == ["dog/07.png"] and source[7].layout is None
 
@@ -124,6 +129,9 @@ def test_maps_are_class_numbers(annotated):
         ("no JSON", r"line 2 of captions\.jsonl in the folder .* is not as expected"),
         ('{"file": "cat/00.png"}', "line 2 of captions"),
         ('["cat/00.png"]', "line 2 of captions"),
+        ('{"file": "cat/00.png", "caption": []}', 'is not as expected: {"file": "a.jpg", "caption": "a cat"}'),
+        ('{"file": "cat/00.png", "caption": [1]}', "line 2 of captions"),
+        ('{"file": 3, "caption": "a cat"}', "line 2 of captions"),
     ],
 )
 def test_damaged_lists_are_named(image_folder, line, message):

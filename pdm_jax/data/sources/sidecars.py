@@ -13,6 +13,7 @@ For an image `cat/a.jpg`, below the folder or in the archive of a source:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from typing import Any
 from pdm_jax.errors import UserError
 
 _LISTS = {"captions": ("captions.jsonl", "caption"), "layout": ("layouts.jsonl", "objects")}
+_EXPECTED = {"caption": '"a cat"', "objects": "[...]"}
 _NAMES = "classes.txt"
 _SUFFIXES = {"captions": ".txt", "layout": ".json"}
 
@@ -76,7 +78,7 @@ class Sidecars:
     def _captions(self, image: str) -> tuple[str, ...] | None:
         if image in self._lists["captions"]:
             captions = json.loads(self._lists["captions"][image])["caption"]
-            return (captions,) if isinstance(captions, str) else tuple(captions) or ("",)
+            return (captions,) if isinstance(captions, str) else tuple(captions)
         if (path := _beside(image, "captions")) not in self._files:
             return None
         return self._lines(path) or ("",)
@@ -90,7 +92,11 @@ class Sidecars:
             layout = json.loads(self._read(path))
         except ValueError as error:
             raise UserError(f"{path} in {self._where} is no JSON ({error}); repair or remove it") from error
-        return tuple(layout["objects"]) if isinstance(layout, dict) and "objects" in layout else None
+        if not isinstance(layout, dict) or "objects" not in layout:
+            return None
+        if not isinstance(layout["objects"], list):
+            raise UserError(f'{path} in {self._where} is no layout; expected {{"objects": [...]}}')
+        return tuple(layout["objects"])
 
     def _map(self, image: str) -> bytes | None:
         if _map_name(image) not in self._map_files:
@@ -123,12 +129,19 @@ class Sidecars:
 
 def _file_of(line: bytes, key: str, name: str) -> str:
     """The file that a line of a list is about."""
-    try:
+    with contextlib.suppress(ValueError, TypeError, KeyError):
         entry = json.loads(line)
-        file, _ = entry["file"], entry[key]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f'{name} is not as expected: {{"file": "a.jpg", "{key}": ...}}') from error
-    return file
+        if isinstance(entry["file"], str) and _fits(entry[key], key):
+            return entry["file"]
+    raise UserError(f'{name} is not as expected: {{"file": "a.jpg", "{key}": {_EXPECTED[key]}}}')
+
+
+def _fits(told: Any, key: str) -> bool:
+    """Whether a line tells a caption, captions, or objects."""
+    if key == "objects":
+        return isinstance(told, list)
+    texts = told if isinstance(told, list) else [told]
+    return bool(texts) and all(isinstance(text, str) for text in texts)
 
 
 def _beside(image: str, field: str) -> str:
