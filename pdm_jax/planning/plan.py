@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pdm_jax.config import CheckpointConfig, Config, DataConfig, EvalConfig, SampleConfig, TrainConfig
+from pdm_jax.config import CheckpointConfig, Config, DataConfig, EvalConfig, OptimizerConfig, SampleConfig, TrainConfig
 from pdm_jax.errors import UserError
 from pdm_jax.planning.advice import Use, advise, use_of
 from pdm_jax.planning.batches import LargestBatch, largest_batch, predicted
@@ -149,14 +149,23 @@ def _different_parts(config: Config, part: str | None) -> list[tuple[Config, tup
 def _canonical(config: Config) -> Config:
     """The config without what changes no cost: rates, ranges of steps, lengths and names."""
     data = DataConfig(
-        "none", image_size=config.data.image_size, batch_size=config.data.batch_size, channels=config.data.channels
+        "latents:" if config.data.source.startswith("latents:") else "none",  # without encoding, or with it
+        image_size=config.data.image_size,
+        batch_size=config.data.batch_size,
+        channels=config.data.channels,
     )
-    optimizer = dataclasses.replace(config.optimizer, learning_rate=1e-4, b1=0.9, b2=0.999, eps=1e-8)
+    own = config.optimizer
+    optimizer = OptimizerConfig(
+        warmup_steps=min(own.warmup_steps, 1),
+        weight_decay=own.weight_decay,
+        clip_norm=own.clip_norm,
+        accumulation=own.accumulation,
+    )
     return dataclasses.replace(
         config,
         data=data,
         loss=dataclasses.replace(config.loss, t_min=0, t_max=config.diffusion.num_steps),
-        optimizer=dataclasses.replace(optimizer, warmup_steps=min(config.optimizer.warmup_steps, 1)),
+        optimizer=optimizer,
         train=TrainConfig(),
         checkpoint=CheckpointConfig(),
         eval=EvalConfig(),
