@@ -25,8 +25,10 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     build = commands.add_parser(
         "build",
         help="turn images into one ArrayRecord file",
-        description="Writes the images of a source into one ArrayRecord file with their classes, captions, layouts and "
-        "class maps, encoded as they are without --size. Use it as --config.data.source=arrayrecord:OUT.",
+        description="Writes the images of a source into one ArrayRecord file, encoded as they are without --size, with "
+        "their classes, and with captions (a.txt beside a.jpg, or captions.jsonl), layouts (a.json, or layouts.jsonl) "
+        "and class maps (maps/a.png in a folder beside the images') where there are some. Use it as "
+        "--config.data.source=arrayrecord:OUT.",
     )
     build.add_argument("source", metavar="SRC", help="a folder, a zip, or any data source such as tfds:NAME")
     build.add_argument("--split", default="train", help="which part of a source that has parts (default: train)")

@@ -74,6 +74,14 @@ def test_moments_are_those_of_the_images_and_of_their_mirror_images(latents):
     np.testing.assert_allclose(still, _halves(wanted[:20]), atol=1e-3)
 
 
+def test_workers_and_hosts_share_the_stream(latents):
+    first = [next(iter(make_dataset(dataclasses.replace(latents, num_workers=n), 3))) for n in (0, 1)]
+    part = next(iter(make_dataset(latents, 3, process_index=1, process_count=2)))
+    for name, value in first[0].items():
+        np.testing.assert_array_equal(value, first[1][name])
+        np.testing.assert_array_equal(value[1::2], part[name])
+
+
 def test_tasks_are_told_as_of_images(latents, tokenizer_file):
     inputs = TaskInputs(("text", "layout", "semantic"), str(tokenizer_file), max_length=12)
     images, encoded = (next(make_dataset(config, 0, inputs).once()) for config in (_CONFIG, latents))
@@ -90,6 +98,14 @@ def test_tasks_are_told_as_of_images(latents, tokenizer_file):
     again.close()
     ink = first["moments"][..., 0].repeat(4, 1).repeat(4, 2) > 0  # grey where the map has classes
     assert ink[first["map"] > 0].mean() > 0.99
+
+
+def test_a_run_does_not_go_on_with_latents_of_another_first_stage(latents, tmp_path):
+    state = iter(make_dataset(latents, 0)).state()
+    path = tmp_path / "scenes.array_record"
+    encode_source(_Some(open_source(_CONFIG.source, fields=FIELDS), 20), _CONFIG, _halves, "f01", path, force=True)
+    with pytest.raises(UserError, match="fingerprint was"):
+        iter(make_dataset(latents, 0)).restore(state)
 
 
 def test_float32_keeps_every_bit(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 
 from pdm_jax.config import DataConfig
 from pdm_jax.data.layouts import Box
-from pdm_jax.data.record import Record
+from pdm_jax.data.record import Record, checksum
 from pdm_jax.data.sources.array_records import ArrayRecordSource
 from pdm_jax.errors import UserError
 
@@ -40,6 +40,10 @@ class LatentSource(ArrayRecordSource):
 
     FORMAT = "pdm_jax.latents.1"
     MADE_BY = "pdm data encode --config=CONFIG"
+
+    def __init__(self, pattern: str):
+        super().__init__(pattern)
+        self.fingerprint = checksum([self.fingerprint, self.header["first_stage"]])
 
     def unpack(self, record: Record) -> Latents:
         """The latents of one of its records; the moments are float32."""
