@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import reduce
 from jax.sharding import Mesh
 
 from pdm_jax import rng
 from pdm_jax.config import SampleConfig
-from pdm_jax.diffusion import sample, timesteps
+from pdm_jax.diffusion import timesteps
 from pdm_jax.diffusion.resampling import resampled
 from pdm_jax.diffusion.samplers import Sampler
 from pdm_jax.diffusion.sampling import StateMap
-from pdm_jax.ops.images import to_float, to_uint8
+from pdm_jax.ops.images import to_uint8
 from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, on_mesh, replicated
-from pdm_jax.pipelines.generate import Generate, make_sampler, wrapped
+from pdm_jax.pipelines.generate import Generate, check_samples, make_sampler, walk
+from pdm_jax.pipelines.guides import Guide
 from pdm_jax.pipelines.known import compose, keep_known
 from pdm_jax.pipelines.layouts import Layout
 from pdm_jax.systems import System, Told
@@ -40,6 +42,7 @@ def make_edit(
     layout: Layout,
     *,
     known: Known | None = None,
+    guides: Sequence[Guide] = (),
     jump_length: int = 1,
     num_jumps: int = 0,
     on_step: Callable[[], object] | None = None,
@@ -51,16 +54,19 @@ def make_edit(
     Args:
       config: how to sample.
       layout: of the canvas.
-      known: is kept, to the byte where its weights are 1.
+      known: is kept, to the byte where its weights are 1. While images are made it holds its place in them as well,
+        in latents where all pixels of one are known, unless the model itself is told of the hole.
+      guides: as in `make_generate`.
       jump_length, num_jumps: resampling jumps (`diffusion.resampling`), which join what is made to what is known.
       on_step: called on the host after each step.
 
     Raises:
       UserError: the canvas's rows cannot be shared over `space`, or settings are out of range.
     """
-    check_rows(mesh, layout.size[0], "the canvas")
-    process = system.process
-    sampler, visited = _walk(system, config, jump_length, num_jumps)
+    check_samples(system)
+    check_rows(mesh, layout.size[0] // system.space.factor, "the canvas")
+    sampler, visited = _visiting(system, config, jump_length, num_jumps)
+    options = {"last_alpha": config.last_alpha, "after_step": on_step and _reporting(on_step)}
 
     def run(known: Known | None, params: Params, key: Array, indices: Array, told: Told, images: None) -> Array:
         key = jax.random.wrap_key_data(key)
@@ -74,16 +80,9 @@ def make_edit(
         keep = None
         if known is not None:
             known = Known(*jax.tree.map(lambda x: x[None], known))
-            keep = keep_known(process, to_float(known.image), known.weights, keys)
-        samples = sample(
-            *(wrapped(system, params, config), process, sampler, visited, z, keys),
-            system.cond(params, told, z.shape),
-            last_alpha=config.last_alpha,
-            step_key=step_key,
-            before_step=keep,
-            after_step=on_step and _reporting(on_step),
-        )
-        made = to_uint8(samples.final)
+            keep = None if "mask" in told else _keeping(system, params, known, keys)
+        own = options | {"step_key": step_key, "before_step": keep}
+        made = to_uint8(walk(system, config, params, told, z, keys, sampler, visited, guides=guides, **own))
         return made if known is None else compose(known.image, made, known.weights)
 
     return functools.partial(jax.jit(on_mesh(run, mesh), out_shardings=replicated(mesh)), known)
@@ -91,11 +90,19 @@ def make_edit(
 
 def num_steps(system: System, config: SampleConfig, jump_length: int = 1, num_jumps: int = 0) -> int:
     """How many steps a batch of `make_edit` takes, jumps included."""
-    sampler, visited = _walk(system, config, jump_length, num_jumps)
+    sampler, visited = _visiting(system, config, jump_length, num_jumps)
     return len(sampler.table(system.process, visited, config.last_alpha)["t"])
 
 
-def _walk(system: System, config: SampleConfig, jump_length: int, num_jumps: int) -> tuple[Sampler, np.ndarray]:
+def _keeping(system: System, params: Params, known: Known, keys: Array) -> StateMap:
+    """`keep_known` of what the model samples: a latent is as known as the least known of its pixels."""
+    x0 = system.space.start(params, {"image": known.image}, keys)
+    factor = system.space.factor
+    weights = reduce(known.weights, "b (h p) (w q) c -> b h w c", "min", p=factor, q=factor)
+    return keep_known(system.process, x0, weights, keys)
+
+
+def _visiting(system: System, config: SampleConfig, jump_length: int, num_jumps: int) -> tuple[Sampler, np.ndarray]:
     """The sampler and the steps that it visits."""
     sampler = resampled(make_sampler(config), jump_length, num_jumps)
     return sampler, timesteps(config.steps, system.process.num_steps)

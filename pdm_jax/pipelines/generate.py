@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,11 +21,12 @@ from pdm_jax.diffusion.samplers import Sampler
 from pdm_jax.errors import UserError
 from pdm_jax.ops.images import to_uint8
 from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, num_batch_shards, on_mesh, replicated
-from pdm_jax.systems import System
+from pdm_jax.pipelines.guides import Guide
+from pdm_jax.systems import System, Told
 from pdm_jax.types import Array, Denoiser, Params
 
-# (params, raw data of a key, numbers of the samples [B], what is told of each (`System.told`), images (B, H, W, C)
-# uint8 to start from or None) -> images (B, H, W, C) uint8
+# (params, raw data of a key, numbers of the samples [B], what is told of each (`System.told`, `Guide.told`), images
+# (B, H, W, C) uint8 to start from or None) -> images (B, H, W, C) uint8
 Generate = Callable[[Params, np.ndarray, np.ndarray, dict[str, np.ndarray], np.ndarray | None], Array]
 
 
@@ -32,6 +35,7 @@ def make_generate(
     config: SampleConfig,
     mesh: Mesh,
     *,
+    guides: Sequence[Guide] = (),
     steps: tuple[int, int] | None = None,
     finish: Callable[[Array], Array] = to_uint8,
 ) -> Generate:
@@ -45,6 +49,7 @@ def make_generate(
       config: `guidance` is w in uncond + w (cond - uncond): 1 is none, and where a paper writes
         (1 + w) cond - w uncond its w is ours minus 1. It acts where guidance_from <= t < guidance_to.
       mesh: of the devices.
+      guides: what else steers; their parameters are beside the model's.
       steps: visits only those of `config.steps` with steps[0] <= t < steps[1], and ends with the x0 that is predicted
         at the last of them. A range below the noisiest step starts from images with the noise of its first step.
         None: all, from noise.
@@ -72,17 +77,14 @@ def make_generate(
         params = gathered(system.networks(params), mesh)
         if not from_noise:
             z = process.q_sample(system.space.start(params, {"image": images}, keys), int(visited[-1]), z)
-        denoiser = wrapped(system, params, config)
-        cond = system.cond(params, told, z.shape)
-        samples = sample(denoiser, process, sampler, visited, z, keys, cond, last_alpha=last_alpha, step_key=step_key)
-        return finish(system.space.decode(params, samples.final, config.decode_tile))
+        options = {"last_alpha": last_alpha, "step_key": step_key}
+        return finish(walk(system, config, params, told, z, keys, sampler, visited, guides=guides, **options))
 
     # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
     run, size = on_mesh(run, mesh), num_batch_shards(mesh)
     images = None if from_noise else np.zeros((size, *system.space.picture), np.uint8)
-    jax.eval_shape(
-        run, system.all_shapes, raw_key(0), np.arange(size, dtype=np.int32), nothing_told(system, size), images
-    )
+    params = functools.reduce(operator.or_, (guide.params for guide in guides), system.all_shapes)
+    jax.eval_shape(run, params, raw_key(0), np.arange(size, dtype=np.int32), nothing_told(system, size, guides), images)
     return jax.jit(run, out_shardings=replicated(mesh))
 
 
@@ -124,9 +126,10 @@ def raw_key(seed: int, stream: str = "sample") -> np.ndarray:
     return np.asarray(jax.random.key_data(rng.stream(jax.random.key(seed), stream)))
 
 
-def nothing_told(system: System, size: int) -> dict[str, np.ndarray]:
+def nothing_told(system: System, size: int, guides: Sequence[Guide] = ()) -> dict[str, np.ndarray]:
     """Zeros in the place of what a batch would be told."""
-    return {name: np.zeros((size, *x.shape), x.dtype) for name, x in system.told.items()}
+    told = functools.reduce(operator.or_, (guide.told for guide in guides), dict(system.told))
+    return {name: np.zeros((size, *x.shape), x.dtype) for name, x in told.items()}
 
 
 def tell(system: System, labels: str, num: int, codes: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -216,6 +219,28 @@ def check_samples(system: System) -> None:
             "this model is no denoiser and makes no images of its own; train diffusion on it, with its workdir as "
             "config.latent.first_stage"
         )
+
+
+def walk(
+    system: System,
+    config: SampleConfig,
+    params: Params,
+    told: Told,
+    z: Array,
+    keys: Array,
+    sampler: Sampler,
+    visited: np.ndarray,
+    *,
+    guides: Sequence[Guide] = (),
+    **options: Any,
+) -> Array:
+    """The images (B, H, W, C), float, that a sampling loop from z ends with; `options` are of `diffusion.sample`."""
+    denoiser = wrapped(system, params, config)
+    for guide in guides:
+        denoiser = guide.steer(denoiser, params, told)
+    cond = system.cond(params, told, z.shape)
+    samples = sample(denoiser, system.process, sampler, visited, z, keys, cond, **options)
+    return system.space.decode(params, samples.final, config.decode_tile)
 
 
 def wrapped(system: System, params: Params, config: SampleConfig) -> Denoiser:
