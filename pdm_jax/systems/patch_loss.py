@@ -52,7 +52,7 @@ def make_loss(
     patch_size, kind = config.model.patch_size, config.loss.kind
 
     def loss(params: Params, batch: Mapping[str, Array], keys: Array, step: Array) -> tuple[Array, dict[str, Array]]:
-        images = batch["image"] if space.factor == 1 else space.start(params, batch, keys)
+        images = space.start(params, batch, keys) if space.frozen else batch["image"]
         start = _starts(keys, images.shape, patch_size, kind)
         t = rng.randint_each(rng.stream_each(keys, "t"), config.loss.t_min, config.loss.t_max)
         window = make_window(images, start, t, keys, process, config.model.prediction, patch_size)
