@@ -115,7 +115,9 @@ def make_small(config: ConfigDict) -> ConfigDict:
     network.update(width=32, channel_mult=(1,) * len(network.channel_mult), num_blocks=1)
     if config.latent.kind == "vq":
         network.num_codes = 64
-    config.data.update(source="builtin:photos", image_size=64, batch_size=8)
+    side = max(32, 2 ** len(network.channel_mult))  # two places of latents, and enough for the critic
+    config.data.update(source="builtin:photos", image_size=side, batch_size=8)
+    config.optimizer.accumulation = 1
     config.reconstruction.update(critic_start=2, critic_width=8)
     config.train.update(num_steps=4, log_every=2, grid_every=4, grid_size=4)
     config.checkpoint.update(save_every=2, keep_every=None)
