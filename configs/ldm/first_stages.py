@@ -31,8 +31,11 @@ says so and goes on without that term, and reconstructions are blurred.
 Scores are the paper's, of models trained on OpenImages and measured on the validation images of ImageNet; none was
 trained here. Networks, losses and the steps at which the critic begins are those of the released files; `vq-f32`, f = 2
 and what has a number in its name are like their neighbours. The program crops 256x256 of images with a shorter side of
-384. Batches are those of one of its GPUs: with more images in a batch, set --config.optimizer.learning_rate to 4.5e-6
-times their number. It does not say for how long; 400,000 steps here.
+384. Batches are those of one of its GPUs (of `kl` two, whose gradients it adds): with more images in a batch, set
+--config.optimizer.learning_rate to 4.5e-6 times their number. It does not say for how long; 400,000 steps here.
+
+Memory: the middle attends over all places of the latents, which at f = 2 (128x128) takes 1 GB an image for each of
+encoder and decoder, and a vq model compares all places with all codes (f = 4: 134 MB an image).
 
 Variant `smoke`, with any of them (`vq-f4,smoke`; alone it is of kl-f8): four steps of narrow networks on a CPU.
 """
@@ -88,7 +91,7 @@ def make_stage(name: str) -> ConfigDict:
         config.data.batch_size, accumulation = 24, 2
         config.reconstruction = dict(critic_start=50_001, critic_weight=0.5)
     else:
-        config.data.batch_size, accumulation = {4: 8, 8: 10}.get(factor, 14), 1
+        config.data.batch_size, accumulation = {2: 8, 4: 8, 8: 10, 16: 14, 32: 14}[factor], 1
         config.latent.network.num_codes = num_codes
         config.reconstruction = _vq_losses(factor, name)
     if name.startswith("vq-f8"):
