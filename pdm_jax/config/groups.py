@@ -24,8 +24,8 @@ def _field(default: Any = _NEEDED, *, free: bool = False, least: float | None = 
 class DataConfig:
     """Where images come from and how they become (height, width, channels) uint8 arrays."""
 
-    # codes:WORKDIR (for code_prior), or
-    # builtin:digits | builtin:photos | folder:PATH | zip:PATH | arrayrecord:PATTERN | npz:PATTERN | tfds:NAME
+    # codes:WORKDIR (for code_prior), latents:PATTERN (of `pdm data encode`), or
+    # builtin:digits | builtin:photos | builtin:scenes | folder:PATH | zip:PATH | arrayrecord:PATTERN | npz:PATTERN | tfds:NAME
     source: str
     image_size: int | Sequence[int] = _field(least=1)  # of squares, or (height, width)
     batch_size: int = _field(least=1)  # over all devices and hosts
@@ -126,6 +126,7 @@ class ConditionConfig:
     networks: Mapping[str, Mapping[str, Any]] | None = None  # of each kind, the keyword arguments of what reads it
     # of text: a tokenizer.json, which is kept in the workdir; None trains one on the captions of the data
     tokenizer: str | None = _field(None, free=True)
+    object_classes: int | None = _field(None, least=1)  # of layout; None takes as many as the data has names of
     factor: int = _field(4, least=2)  # of superres: how much smaller the image is that it is told
     degradation: str = "bicubic"  # of superres: bicubic | bsr (the released model's) | bsr_full
     mask: str = "mixed"  # of inpaint: thin | medium | thick | mixed

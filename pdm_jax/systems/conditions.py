@@ -194,6 +194,7 @@ def task_inputs(config: Config) -> TaskInputs:
     return TaskInputs(
         tuple(condition.kinds),
         tokenizer=condition.tokenizer,
+        object_classes=condition.object_classes,
         factor=condition.factor,
         degradation=condition.degradation,
         mask=condition.mask,

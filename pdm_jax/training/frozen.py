@@ -18,6 +18,7 @@ from pdm_jax.config import Config, read
 from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import gathered, on_mesh, replicated
+from pdm_jax.pipelines.encode import check_latents
 from pdm_jax.systems import System, make_system
 from pdm_jax.systems.autoencoder import PERCEPTUAL
 from pdm_jax.systems.conditions import NULL_TOKENS
@@ -70,6 +71,7 @@ def make_frozen(config: Config, system: System, dataset: Dataset, mesh: Mesh) ->
         frozen = dict(like)
         if FIRST_STAGE in like:
             frozen[FIRST_STAGE] = _first_stage(config, like[FIRST_STAGE])
+            check_latents(dataset, frozen[FIRST_STAGE])
         if NULL_TOKENS in like:
             frozen[NULL_TOKENS] = _placed(_null_tokens(config), like[NULL_TOKENS])
         if PERCEPTUAL in like:

@@ -21,6 +21,7 @@ from pdm_jax.errors import UserError
 from pdm_jax.parallel import batch_sharding, gathered, host_share, on_mesh, replicated
 from pdm_jax.pipelines.generate import generate, make_generate, tell
 from pdm_jax.systems import Part, System
+from pdm_jax.systems.conditions import task_inputs
 from pdm_jax.training.step import put, with_codes
 from pdm_jax.types import Array, Params
 
@@ -65,7 +66,7 @@ def _open(config: Config, mesh: Mesh) -> Dataset:
     split = config.eval.split or config.data.split
     data = dataclasses.replace(config.data, source=config.eval.source, split=split, crop="center", flip=False)
     share = host_share(mesh)
-    return make_dataset(data, config.seed, process_index=share.index, process_count=share.count)
+    return make_dataset(data, config.seed, task_inputs(config), process_index=share.index, process_count=share.count)
 
 
 def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) -> Measure:

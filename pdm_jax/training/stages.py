@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 from etils import epath
@@ -75,6 +74,7 @@ def with_tokenizer(config: Config, workdir: str) -> Config:
 
 
 def _make_tokenizer(config: Config, path: epath.Path) -> None:
+    from pdm_jax.data.opening import read_captions
     from pdm_jax.data.tokenizer import load_tokenizer, train_tokenizer
 
     settings = (config.condition.networks or {}).get("text", {})
@@ -83,14 +83,7 @@ def _make_tokenizer(config: Config, path: epath.Path) -> None:
     if config.condition.tokenizer is not None:
         tokenizer = load_tokenizer(config.condition.tokenizer, vocab_size=settings["vocab_size"])
     else:
-        tokenizer = train_tokenizer(_captions(config), settings["vocab_size"])
+        tokenizer = train_tokenizer(read_captions(config.data), settings["vocab_size"])
         logger.info("a tokeniser of %d tokens was trained on the captions: %s", tokenizer.vocab_size, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(path)
-
-
-def _captions(config: Config) -> Iterator[Any]:
-    from pdm_jax.data.sources.opening import open_source
-
-    source = open_source(config.data.source, config.data.split, ("captions",))
-    return (caption for index in range(len(source)) for caption in source[index].captions)
