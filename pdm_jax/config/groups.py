@@ -25,7 +25,8 @@ class DataConfig:
     """Where images come from and how they become (height, width, channels) uint8 arrays."""
 
     # codes:WORKDIR (for code_prior), latents:PATTERN (of `pdm data encode`), or
-    # builtin:digits | builtin:photos | builtin:scenes | folder:PATH | zip:PATH | arrayrecord:PATTERN | npz:PATTERN | tfds:NAME
+    # builtin:digits | builtin:photos | builtin:scenes | folder:PATH | zip:PATH | arrayrecord:PATTERN | npz:PATTERN
+    # | tfds:NAME
     source: str
     image_size: int | Sequence[int] = _field(least=1)  # of squares, or (height, width)
     batch_size: int = _field(least=1)  # over all devices and hosts
