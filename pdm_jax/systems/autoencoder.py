@@ -36,6 +36,8 @@ def make_system(config: Config) -> System:
       UserError: settings do not fit together, or images do not fit the networks.
     """
     shape, wanted = (*config.data.size, config.data.channels), config.reconstruction
+    if config.model.network:
+        raise UserError("config.model.network is of diffusion; a first stage's settings go to config.latent.network")
     definition, factor, _ = make_first_stage(config.latent, shape[2])
     check_multiple(*shape[:2], factor)
     critic = define_critic(config, shape) if wanted.critic_weight else None

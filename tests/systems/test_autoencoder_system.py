@@ -124,6 +124,7 @@ def test_a_step_is_the_same_on_eight_devices(trained):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model": {"network": {"width": 4}}}, "settings go to config.latent.network"),
         ({"latent": {"kind": "none"}}, "config.latent.kind is 'none'"),
         ({"data": {"image_size": 15}}, "15x15"),
         ({"data": {"image_size": 8}}, "needs images of 12 pixels a side"),
