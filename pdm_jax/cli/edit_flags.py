@@ -13,7 +13,7 @@ SIDES = ("top", "bottom", "left", "right")
 
 def add_larger_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what commands share that make whole images, larger than the trained ones."""
-    parser.add_argument("--num", type=int, default=4, help="how many images (default: 4)")
+    parser.add_argument("--num", type=int, help="how many images (default: 4)")
     parser.add_argument("--out", default="samples.png", help="grid.png, archive.npz (ADM's layout) or a folder")
     _add_common_arguments(parser, "the same images at the trained size beside the result")
 

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from PIL import Image
 
 from pdm_jax.cli.comparing import beside, check_pictures, write_picture
-from pdm_jax.cli.progress import collected
-from pdm_jax.cli.sampling_flags import BATCH_SIZE, SETTINGS
-from pdm_jax.config import Config, MeshConfig
+from pdm_jax.cli.one_picture import Opened, open_run, read_run
+from pdm_jax.config import Config
 from pdm_jax.data.pictures import Picture, read_picture
 from pdm_jax.errors import UserError
 from pdm_jax.ops.masks import known_weights
-from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.codes import encoded, table_codes
-from pdm_jax.pipelines.edit import Known, make_edit, num_steps
-from pdm_jax.pipelines.generate import generate, make_generate, tell
+from pdm_jax.pipelines.edit import Known
 from pdm_jax.pipelines.layouts import Layout, Margins, around, check_margins, whole
-from pdm_jax.pipelines.restore import Model, read_config, restore_model
-from pdm_jax.systems import make_system
+from pdm_jax.pipelines.mirrored import mirrored
+from pdm_jax.pipelines.restore import Model
 
 _GREY = 128  # of what is not known, in comparisons and where codes are read
 _JUMP_LENGTH = 5  # steps
@@ -48,35 +44,25 @@ def edit_picture(
     """
     begin = time.perf_counter()
     _check_flags(args)
-    config, mesh = _read(args), make_mesh(MeshConfig(space=args.space))
+    config = read_run(args)
     picture = read_picture(args.picture, config.data.channels)
-    image = _padded(picture.pixels, margins, 0)
-    hole = _padded(find_hole(picture), margins, True)
-    layout = _layout(config, picture.pixels.shape[:2], margins)
+    own = find_hole(picture)
+    image = _padded(picture.pixels, margins, mode="reflect")
+    hole = _padded(own, margins, constant_values=True)
+    config, layout = _canvas(args, config, picture.pixels.shape[:2], margins)
     known = Known(layout.place(image), layout.place(known_weights(hole, args.feather)[..., None]))
-    system = make_system(config)
     jumps = {"jump_length": args.jump_length or _JUMP_LENGTH, "num_jumps": args.jumps}
-    # What does not fit is refused before weights are read.
-    make_generate(system, config.sample, make_mesh(MeshConfig()))
-    steps = num_steps(system, config.sample, **jumps)
     check_pictures(args.out, args.compare)
-    model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
+    opened = open_run(args, config, {"image", "mask"}, jumps)
     default = "image" if read_code and config.codes.kind == "encoder" else "none"
-    own = find_hole(picture)[..., None]
-    codes = _codes(args.code or default, model, np.where(own, np.uint8(_GREY), picture.pixels), mesh)
-    told = tell(system, args.labels, 1, codes)
-
-    def batches(on_step: Callable[[], object] | None) -> Iterator[np.ndarray]:
-        run = make_edit(system, config.sample, mesh, layout, known=known, on_step=on_step, **jumps)
-        return generate(run, model.params, args.seed, 1, told, mesh, batch_size=1)
-
-    (result,) = layout.cut(collected(batches, 1, steps))
+    codes = _codes(args.code or default, opened, np.where(own[..., None], np.uint8(_GREY), picture.pixels))
+    result = opened.make(layout, _around_hole(opened.model, known), codes, known=known)
     if jax.process_index() == 0:
         write_picture(Path(args.out), result)
         if args.compare:
             write_picture(Path(args.compare), beside(np.where(hole[..., None], np.uint8(_GREY), image), result))
         made = f"{hole.mean():.0%} of {result.shape[0]}x{result.shape[1]} pixels made"
-        print(f"{args.out}: {made} by checkpoint {model.step}, {time.perf_counter() - begin:.1f} s")
+        print(f"{args.out}: {made} by checkpoint {opened.model.step}, {time.perf_counter() - begin:.1f} s")
     return 0
 
 
@@ -85,36 +71,34 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise UserError(f"--feather is {args.feather}; expected a number of pixels, 0 is a hard edge")
     if args.jump_length is not None and not args.jumps:
         raise UserError("--jump-length is of --jumps; give how often sections are repeated, such as --jumps=2")
-    if args.batch_size != BATCH_SIZE:
-        raise UserError("--batch-size is for commands that make many images; this one makes one")
 
 
-def _read(args: argparse.Namespace) -> Config:
-    """The config of the run, with the flags of sampling in it."""
-    if args.prior is not None:
-        raise UserError("--prior is for whole images; a picture has the code that --code names")
-    if not 0 <= args.seed < 2**32:
-        raise UserError(f"--seed is {args.seed}; expected 0 to 2**32 - 1")
-    config = read_config(args.workdir, args.step)
-    if config.model.system == "code_prior":
-        raise UserError(f"{args.workdir} is a prior of semantic codes; give the model that it is for")
-    if args.max_patches is not None and config.model.system != "patch_dm":
-        raise UserError(f"--max-patches is for models of patch_dm; {args.workdir} holds one of {config.model.system}")
-    settings = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
-    return dataclasses.replace(config, sample=dataclasses.replace(config.sample, **settings))
-
-
-def _layout(config: Config, picture: tuple[int, int], margins: Margins) -> Layout:
+def _canvas(
+    args: argparse.Namespace, config: Config, picture: tuple[int, int], margins: Margins
+) -> tuple[Config, Layout]:
+    """The canvas for a picture with margins, and the config at its size."""
+    if config.model.system == "ldm":
+        size = picture[0] + margins[0] + margins[1], picture[1] + margins[2] + margins[3]
+        return mirrored(config, size, args.picture)
     if config.model.system != "patch_dm":
-        return whole(config.data.size, picture, margins)
+        return config, whole(config.data.size, picture, margins)
+    if config.latent.kind != "none":
+        raise UserError(f"{args.workdir} holds a patch_dm of latents, which makes whole images only; see pdm sample")
     if any(margins):
         check_margins(config)
-    return around(config.data.size, config.model.patch_size, picture, margins)
+    return config, around(config.data.size, config.model.patch_size, picture, margins)
 
 
-def _codes(choice: str, model: Model, picture: np.ndarray, mesh: Mesh) -> np.ndarray | None:
+def _around_hole(model: Model, known: Known) -> dict[str, np.ndarray]:
+    """What models of the kind `inpaint` are told."""
+    if "mask" not in model.system.told:
+        return {}
+    return {"image": known.image[None], "mask": (known.weights == 0).astype(np.uint8)[None]}
+
+
+def _codes(choice: str, opened: Opened, picture: np.ndarray) -> np.ndarray | None:
     """The code (1, D) that `choice` names; None where the model has none."""
-    system, kind = model.system, model.config.codes.kind
+    model, system, kind = opened.model, opened.model.system, opened.model.config.codes.kind
     if "code" not in system.told:
         if choice != "none":
             raise UserError(f"--code is {choice} and this model has no semantic codes; drop it")
@@ -134,17 +118,16 @@ def _codes(choice: str, model: Model, picture: np.ndarray, mesh: Mesh) -> np.nda
             (width, height), Image.Resampling.BICUBIC
         )
         batch = np.asarray(image).reshape(1, height, width, -1)
-        return next(encoded(system, model.params, iter([batch]), mesh))
+        return next(encoded(system, model.params, iter([batch]), opened.mesh))
     if kind != "table":
         raise UserError(f"--code is {choice} and this model reads codes by an encoder; expected image or none")
-    table = table_codes(model, mesh)
+    table = table_codes(model, opened.mesh)
     if not choice.isdecimal() or int(choice) >= len(table):
         raise UserError(f"--code is {choice}; expected none, or a training image from 0 to {len(table) - 1}")
     return table[int(choice)][None]
 
 
-def _padded(image: np.ndarray, margins: Margins, value: int) -> np.ndarray:
-    """An image (H, W, ...) with margins of a value."""
+def _padded(image: np.ndarray, margins: Margins, **how: Any) -> np.ndarray:
+    """An image (H, W, ...) with margins, as `np.pad` fills them."""
     top, bottom, left, right = margins
-    padding = [(top, bottom), (left, right)] + [(0, 0)] * (image.ndim - 2)
-    return np.pad(image, padding, constant_values=value)
+    return np.pad(image, [(top, bottom), (left, right)] + [(0, 0)] * (image.ndim - 2), **how)

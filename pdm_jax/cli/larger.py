@@ -22,6 +22,8 @@ from pdm_jax.pipelines.generate import generate
 from pdm_jax.pipelines.layouts import Layout
 from pdm_jax.pipelines.restore import read_config
 
+_NUM = 4  # images, where no number is given
+
 
 def make_larger(
     args: argparse.Namespace,
@@ -38,32 +40,32 @@ def make_larger(
     Raises:
       UserError: the model is of another system, or flags do not fit.
     """
-    begin, out = time.perf_counter(), Path(args.out)
-    if args.num < 1:
-        raise UserError(f"--num is {args.num}; expected at least 1")
+    begin, out, num = time.perf_counter(), Path(args.out), _NUM if args.num is None else args.num
+    if num < 1:
+        raise UserError(f"--num is {num}; expected at least 1")
     check_apart(args.out, args.compare)
     config = _patch_config(args)
     layout = arrange(config)
     sampling = open_sampling(args)
     check_output(out)
     check_picture("--compare", args.compare)
-    large = _images(sampling, layout, args)
-    small = fit(np.concatenate(list(sampling.images(args.num))), config) if args.compare else None
+    large = _images(sampling, layout, num, args)
+    small = fit(np.concatenate(list(sampling.images(num))), config) if args.compare else None
     if jax.process_index() == 0:
-        write_images(out, large, sampling.labels(args.num))
+        write_images(out, large, sampling.labels(num))
         if small is not None:
             write_picture(Path(args.compare), grid(beside(small, large)))
         size, seconds = "x".join(map(str, layout.size)), time.perf_counter() - begin
-        print(f"{out}: {args.num} images of {size} pixels of checkpoint {sampling.model.step}, {seconds:.1f} s")
+        print(f"{out}: {num} images of {size} pixels of checkpoint {sampling.model.step}, {seconds:.1f} s")
     return 0
 
 
-def _images(sampling: Sampling, layout: Layout, args: argparse.Namespace) -> np.ndarray:
-    model, mesh, num = sampling.model, sampling.mesh, args.num
+def _images(sampling: Sampling, layout: Layout, num: int, args: argparse.Namespace) -> np.ndarray:
+    model, mesh, guides = sampling.model, sampling.mesh, sampling.guidance.guides
     told = sampling.told(num)
 
     def batches(on_step: Callable[[], object] | None) -> Iterator[np.ndarray]:
-        run = make_edit(model.system, sampling.sampling, mesh, layout, on_step=on_step)
+        run = make_edit(model.system, sampling.sampling, mesh, layout, guides=guides, on_step=on_step)
         return generate(run, model.params, args.seed, num, told, mesh, batch_size=args.batch_size)
 
     return collected(batches, num, num_steps(model.system, sampling.sampling) * -(-num // args.batch_size))
@@ -72,9 +74,12 @@ def _images(sampling: Sampling, layout: Layout, args: argparse.Namespace) -> np.
 def _patch_config(args: argparse.Namespace) -> Config:
     """The config of a patch_dm model."""
     config = read_config(args.workdir, args.step)
-    if config.model.system != "patch_dm":
+    if "superres" in config.condition.kinds:
+        raise UserError(f"{args.workdir} holds a model of super-resolution; give the picture that is to be made larger")
+    if config.model.system != "patch_dm" or config.latent.kind != "none":
+        latents = "" if config.latent.kind == "none" else " of latents"
         raise UserError(
-            f"{args.workdir} holds a model of the system {config.model.system!r}, which makes one size; this command "
-            "needs one of patch_dm (pdm sample and pdm inpaint take others, too)"
+            f"{args.workdir} holds a model of the system {config.model.system!r}{latents}, which makes one size; this "
+            "command needs one of patch_dm (pdm sample and pdm inpaint take others, too)"
         )
     return config

@@ -12,18 +12,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pdm_jax.checkpoints import open_workdir
+from pdm_jax.cli.guiding import Guidance, num_classes, open_guidance
 from pdm_jax.cli.sampling_flags import SETTINGS, digest
+from pdm_jax.cli.telling import conditions
 from pdm_jax.config import Config, MeshConfig, SampleConfig, to_dict
-from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.diffusion import timesteps
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.codes import open_prior, sample_codes, table_codes
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate, tell
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
-from pdm_jax.pipelines.told import of_data, tokens_of, told_as, with_kept_tokenizer
+from pdm_jax.pipelines.told import of_data
 from pdm_jax.systems import System, make_system
-from pdm_jax.systems.conditions import task_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Sampling:
     about: dict[str, Any]  # what image i depends on besides i, as plain JSON
     mesh: Mesh
     prior: Model | None  # the latent prior, where the model takes codes and there is one
+    guidance: Guidance  # by gradients
     _run: Any  # the jitted sampling loop
     _args: argparse.Namespace
 
@@ -63,7 +64,7 @@ class Sampling:
 
     def labels(self, num: int) -> np.ndarray | None:
         """The labels [num] that were asked for; None where there are no classes."""
-        return choose_labels(self._args.labels, num, self.model.system.num_classes)
+        return choose_labels(self._args.labels, num, num_classes(self.model.system, self.guidance))
 
     def told(self, num: int) -> dict[str, np.ndarray]:
         """What the model is told of each of `num` images: labels; codes of the prior or of the training images;
@@ -74,23 +75,9 @@ class Sampling:
         elif system.table is not None:
             codes = table_codes(self.model, self.mesh)
             codes = codes[np.random.default_rng(self._args.seed).permutation(len(codes))]
-        return tell(system, self._args.labels, num, codes) | self._conditions(num)
-
-    def _conditions(self, num: int) -> dict[str, np.ndarray]:
-        """What `config.condition` is told of: prompts, and the rest from `--told` or the run's own data."""
-        names, found = of_data(self.model.system), {}
-        if self._args.prompt:
-            found["tokens"] = tokens_of(self._args.prompt, self.config, self._args.workdir, num)
-        if rest := [name for name in names if name not in found]:
-            found |= told_as(self._data(num), rest, num)
-        return found
-
-    def _data(self, num: int) -> Dataset:
-        """The data that images are told of, each record once and in order, the same on all hosts."""
-        source = self._args.told or self.config.data.source
-        data = dataclasses.replace(self.config.data, source=source, crop="center", flip=False, batch_size=1)
-        inputs = task_inputs(with_kept_tokenizer(self.config, self._args.workdir))
-        return make_dataset(data, self._args.seed, inputs)
+        args, labels = self._args, self._args.labels if system.num_classes else "cycle"
+        told = tell(system, labels, num, codes) | self.guidance.told(args.labels, num)
+        return told | conditions(args, self.config, system, num)
 
     def images(self, num: int, first: int = 0) -> Iterator[np.ndarray]:
         """Images `first` to num - 1 in batches (b, H, W, C) uint8."""
@@ -115,20 +102,24 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
     system = make_system(config)
     if config.model.system == "code_prior":
         raise UserError(f"{args.workdir} is a prior of semantic codes; sample from the model it is for, with --prior")
-    run = make_generate(system, sampling, mesh)  # what cannot run is refused before weights are read
-    choose_labels(args.labels, 1, system.num_classes)
+    guidance = open_guidance(args, system, mesh)
+    # What cannot run is refused before the model's weights are read.
+    run = make_generate(system, sampling, mesh, guides=guidance.guides)
+    choose_labels(args.labels, 1, num_classes(system, guidance))
     if args.max_patches is not None and config.model.system != "patch_dm":
         raise UserError(f"--max-patches is for models of patch_dm; {args.workdir} holds one of {config.model.system}")
     if (args.prompt or args.told) and not of_data(system):
         raise UserError(f"--prompt and --told are for models told of captions and the like; {args.workdir} holds none")
     prior = _prior(args, system, mesh)
     model = restore_model(args.workdir, system, config, mesh, weights=args.weights, step=args.step)
+    model = guidance.with_params(model)
     about = {
         "step": model.step,
         "weights": args.weights,
         "checksums": dict(model.checksums),
         "labels": args.labels,
         "told": [args.prompt, args.told],
+        "guides": guidance.about,
         "size": list(config.data.size),
         "prior": prior
         and {"checksums": dict(prior.checksums), "sample": dataclasses.asdict(prior.config.sample), "step": prior.step},
@@ -138,7 +129,7 @@ def open_sampling(args: argparse.Namespace) -> Sampling:
         "split": dataclasses.asdict(config.split),
         "diffusion": dataclasses.asdict(config.diffusion),
     }
-    return Sampling(model, sampling, about, mesh, prior, run, args)
+    return Sampling(model, sampling, about, mesh, prior, guidance, run, args)
 
 
 def _resized(config: Config, args: argparse.Namespace) -> Config:

@@ -14,12 +14,14 @@ SETTINGS = (
     *("sampler", "steps", "eta", "guidance", "guidance_from", "guidance_to"),
     *("clip", "percentile", "last_alpha", "unguided_last", "max_patches", "temperature", "tile", "decode_tile"),
 )
+GUIDES = ("classifier", "classifier_scale", "guide", "guide_by", "guide_scale", "guide_lpips")
 BATCH_SIZE = 64
 _DEFAULTS = {
     "labels": "cycle",
     "prior": None,
     "prompt": None,
     "told": None,
+    **dict.fromkeys(GUIDES),
     "seed": 0,
     "weights": "ema",
     "step": None,
@@ -50,6 +52,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--guidance", type=float, help="w in uncond + w (cond - uncond); 1 is none")
     group.add_argument("--guidance-from", type=int, metavar="T", help="guidance acts from this step of noise on ...")
     group.add_argument("--guidance-to", type=int, metavar="T", help="... and below this one (default: all)")
+    _add_guides(group)
     group.add_argument("--clip", help="of x0 at each step: none, static or dynamic")
     group.add_argument("--percentile", type=float, help="of |x0| that a dynamic clip goes to, in (0, 100]")
     group.add_argument("--last-alpha", help="where the last step goes: one (a clean image) or first")
@@ -77,6 +80,19 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--space", type=int, default=1, help="devices that share the rows of each image, for huge ones (default: 1)"
     )
     parser.set_defaults(**_DEFAULTS)
+
+
+def _add_guides(group) -> None:
+    group.add_argument("--classifier", metavar="DIR", help="workdir of a classifier that guides to --labels")
+    group.add_argument("--classifier-scale", type=float, metavar="S", help="of its gradient (default: 1)")
+    group.add_argument("--guide", metavar="PICTURE", help="images are guided to be like it")
+    group.add_argument(
+        "--guide-by",
+        choices=("l2", "lowres", "lpips"),
+        help="how alike: pixels, pixels of images as small as the picture, or LPIPS (default: l2)",
+    )
+    group.add_argument("--guide-scale", type=float, metavar="S", help="of the gradient (default: 1)")
+    group.add_argument("--guide-lpips", metavar="FILES", help="alex:BACKBONE,HEADS or vgg:BACKBONE,HEADS")
 
 
 def refuse_sampling_arguments(args: argparse.Namespace) -> None:

@@ -109,7 +109,7 @@ def _check_classifier(system: System, classifier: Model) -> None:
     own = classifier.system
     if (own.space.factor, own.space.shape[2]) != (system.space.factor, system.space.shape[2]):
         raise UserError(
-            f"the classifier reads {own.space.shape[2]} channels {own.space.factor} times smaller than images, and this "
+            f"the classifier reads {own.space.shape[2]} channels {own.space.factor} times smaller than images and this "
             f"model makes {system.space.shape[2]}, {system.space.factor} times smaller; train it on the model's latents"
         )
     if not np.array_equal(own.process.alpha_bar, system.process.alpha_bar):

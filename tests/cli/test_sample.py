@@ -74,7 +74,7 @@ def test_what_changes_the_images(sample):
 
 
 def test_every_setting_of_sampling_has_a_flag(refused, workdir, monkeypatch, tmp_path):
-    def stop(system, config, mesh):
+    def stop(system, config, mesh, **options):
         raise UserError(repr(config))
 
     monkeypatch.setattr(sampling, "make_generate", stop)
