@@ -14,8 +14,9 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "inpaint",
         help="make a part of a picture anew",
-        description="Fills a part of a picture; the rest is kept exactly. Models of patch_dm take any size; others "
-        "need the picture to fit into the size they were trained on. By default there is no code, as in the paper.",
+        description="Fills a part of a picture; the rest is kept exactly. Models of latent diffusion (those trained to "
+        "inpaint are told of the hole) and of patch_dm take any size; others need the picture to fit into the size "
+        "they were trained on. By default there is no code, as in Patch-DM's paper.",
     )
     parser.add_argument("--mask", metavar="FILE", help="white is filled (default: what is transparent in the picture)")
     add_picture_arguments(parser)

@@ -74,12 +74,11 @@ def _images(sampling: Sampling, layout: Layout, num: int, args: argparse.Namespa
 def _patch_config(args: argparse.Namespace) -> Config:
     """The config of a patch_dm model."""
     config = read_config(args.workdir, args.step)
-    if "superres" in config.condition.kinds:
-        raise UserError(f"{args.workdir} holds a model of super-resolution; give the picture that is to be made larger")
     if config.model.system != "patch_dm" or config.latent.kind != "none":
         latents = "" if config.latent.kind == "none" else " of latents"
         raise UserError(
             f"{args.workdir} holds a model of the system {config.model.system!r}{latents}, which makes one size; this "
-            "command needs one of patch_dm (pdm sample and pdm inpaint take others, too)"
+            "command needs one of patch_dm (pdm sample and pdm inpaint take others, pdm upscale PICTURE those of "
+            "super-resolution)"
         )
     return config

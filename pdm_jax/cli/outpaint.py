@@ -13,9 +13,9 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "outpaint",
         help="go on with a picture beyond its borders",
-        description="Adds pixels around a picture, which itself is kept exactly. Models of patch_dm take any size; "
-        "others need picture and margins to fit into the size they were trained on. By default the code is read "
-        "from the picture where the model has an encoder; otherwise there is none.",
+        description="Adds pixels around a picture, which itself is kept exactly. Models of latent diffusion and of "
+        "patch_dm take any size; others need picture and margins to fit into the size they were trained on. By "
+        "default the code is read from the picture where the model has an encoder; otherwise there is none.",
     )
     add_margins(parser, "pixels")
     add_picture_arguments(parser)

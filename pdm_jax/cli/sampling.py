@@ -21,6 +21,7 @@ from pdm_jax.errors import UserError
 from pdm_jax.parallel import make_mesh
 from pdm_jax.pipelines.codes import open_prior, sample_codes, table_codes
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate, tell
+from pdm_jax.pipelines.mirrored import side_multiple
 from pdm_jax.pipelines.restore import Model, read_config, restore_model
 from pdm_jax.pipelines.told import of_data
 from pdm_jax.systems import System, make_system
@@ -139,7 +140,14 @@ def _resized(config: Config, args: argparse.Namespace) -> Config:
         return config
     if config.model.system != "ldm":
         raise UserError(f"--size is for latent diffusion; {args.workdir} holds a model of {config.model.system}")
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size))
+    resized = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size))
+    size, multiple = resized.data.size, side_multiple(config)
+    if any(side % multiple for side in size):
+        near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in size)
+        raise UserError(
+            f"--size is {size[0]}x{size[1]} and this model makes sides that divide by {multiple}; the nearest is {near}"
+        )
+    return resized
 
 
 def _prior(args: argparse.Namespace, system: System, mesh: Mesh) -> Model | None:
