@@ -1,4 +1,4 @@
-"""What works on pixels works on latents: patches, several networks, feature collage, rows over devices (LDM and PDM)."""
+"""What works on pixels works on latents: patches, several networks, feature collage, rows over devices."""
 
 import dataclasses
 
