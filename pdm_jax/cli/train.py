@@ -68,7 +68,8 @@ def _train(config: Config, workdir: str, **arguments: Any) -> int:
     from pdm_jax.training.interrupt import StopSignal
     from pdm_jax.training.stages import with_tokenizer
 
-    config, mesh, stop = with_tokenizer(config, workdir), make_mesh(config.mesh), StopSignal()
+    config = with_tokenizer(config, workdir, arguments.get("init_from"))
+    mesh, stop = make_mesh(config.mesh), StopSignal()
     if config.model.system == "code_prior":
         dataset = open_codes(config, mesh)
     else:

@@ -54,13 +54,18 @@ def with_first_stage(config: Config) -> Config:
     return dataclasses.replace(config, latent=dataclasses.replace(latent, network=found.latent.network))
 
 
-def make_frozen(config: Config, system: System, dataset: Dataset, mesh: Mesh) -> Callable[[Params], Params]:
+def make_frozen(
+    config: Config, system: System, dataset: Dataset, mesh: Mesh, init_from: str | None = None
+) -> Callable[[Params], Params]:
     """A function that gives the frozen groups of a new run, laid out as the arrays it gets.
+
+    Args:
+      init_from: a workdir whose first stage, scale and empty caption are taken over with its weights, unless the config
+        names a first stage.
 
     Raises (when it is called):
       UserError: a file or a workdir that is needed is not given, or does not fit.
     """
-
     if config.model.system == "autoencoder" and config.reconstruction.perceptual is None:
         logger.warning(
             "config.reconstruction.perceptual is not set: training goes on without LPIPS, and what is fine in images "
@@ -69,6 +74,10 @@ def make_frozen(config: Config, system: System, dataset: Dataset, mesh: Mesh) ->
 
     def load(like: Params) -> Params:
         frozen = dict(like)
+        if FIRST_STAGE in like and init_from is not None and config.latent.first_stage is None:
+            frozen = _restored(init_from, {"frozen": like})["frozen"]
+            check_latents(dataset, frozen[FIRST_STAGE])
+            return frozen
         if FIRST_STAGE in like:
             frozen[FIRST_STAGE] = _first_stage(config, like[FIRST_STAGE])
             check_latents(dataset, frozen[FIRST_STAGE])
@@ -103,12 +112,20 @@ def _first_stage(config: Config, like: Params) -> Params:
         )
     # The critic is read too, onto the host, since a checkpoint's groups are compared as a whole.
     shapes = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), make_system(_config_of(path)).shapes)
-    shapes[FIRST_STAGE] = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    return _restored(path, {"ema": {**shapes, FIRST_STAGE: like}})["ema"][FIRST_STAGE]
+
+
+def _restored(path: str, like: Params) -> Params:
+    """Groups of a workdir's checkpoint, laid out as these arrays, on devices or on the host."""
+
+    def template(x: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct | np.ndarray:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x
+
     root, part, step = locate(path)
     with Checkpoints(root, part=part) as checkpoints:
-        restored = checkpoints.restore({"ema": shapes}, step=step, partial=True)
+        restored = checkpoints.restore(jax.tree.map(template, like), step=step, partial=True)
     logger.info("first stage: %s, step %d", path, restored.step)
-    return restored.state["ema"][FIRST_STAGE]
+    return restored.state
 
 
 def _scale(config: Config, system: System, frozen: Params, dataset: Dataset, mesh: Mesh) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -85,7 +86,8 @@ def train(
         for each in chosen:
             weights = _first_weights(each, parts, config, workdir, init_from, dataset)
             system = systems[each.name]
-            step = _train_part(each, system, config, workdir, dataset, stop, weights, force_config, profile)
+            frozen = functools.partial(make_frozen, each.config, system, dataset, init_from=init_from)
+            step = _train_part(each, system, config, workdir, dataset, stop, weights, frozen, force_config, profile)
             if step < each.config.train.num_steps:
                 break
     return step
@@ -125,6 +127,7 @@ def _train_part(
     dataset: Dataset,
     stop: StopSignal,
     weights: Callable[[Params], Params],
+    make_frozen: Callable[..., Callable[[Params], Params]],
     force_config: bool,
     profile: tuple[int, int] | None,
 ) -> int:
@@ -138,7 +141,7 @@ def _train_part(
     measure = make_measure(part, system, mesh, dataset, folder)
     with Checkpoints(workdir, config.checkpoint, part=part.name) as checkpoints:
         batches = iter(dataset)
-        frozen = make_frozen(config, system, dataset, mesh)
+        frozen = make_frozen(mesh=mesh)
         position = begin(part, plan, checkpoints, batches, weights=weights, frozen=frozen, force_config=force_config)
         with disk_errors(workdir):
             folder.mkdir(parents=True, exist_ok=True)

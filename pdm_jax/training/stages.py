@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax
 from etils import epath
 
-from pdm_jax.checkpoints import open_workdir
+from pdm_jax.checkpoints import locate, open_workdir
 from pdm_jax.config import Config, read, to_dict
 from pdm_jax.errors import UserError
 from pdm_jax.pipelines.told import TOKENIZER
@@ -50,8 +50,9 @@ def stages_of(config: Config, workdir: str) -> list[tuple[Config, str]]:
     return [(stage, folder), (whole, workdir)]
 
 
-def with_tokenizer(config: Config, workdir: str) -> Config:
-    """The config with the tokeniser of its captions, which is kept in the workdir: given, or trained on the captions.
+def with_tokenizer(config: Config, workdir: str, init_from: str | None = None) -> Config:
+    """The config with the tokeniser of its captions, which is kept in the workdir: the one that is given, that of the
+    run whose weights are taken over, or one trained on the captions.
 
     Raises:
       UserError: the given one cannot be read or has another number of tokens than the network; there are no captions.
@@ -63,7 +64,7 @@ def with_tokenizer(config: Config, workdir: str) -> Config:
 
     kept = open_workdir(workdir) / TOKENIZER
     if not kept.exists() and jax.process_index() == 0:
-        _make_tokenizer(config, kept)
+        _make_tokenizer(config, kept, init_from)
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -73,15 +74,17 @@ def with_tokenizer(config: Config, workdir: str) -> Config:
     return dataclasses.replace(config, condition=dataclasses.replace(condition, tokenizer=str(kept)))
 
 
-def _make_tokenizer(config: Config, path: epath.Path) -> None:
+def _make_tokenizer(config: Config, path: epath.Path, init_from: str | None) -> None:
     from pdm_jax.data.opening import read_captions
     from pdm_jax.data.tokenizer import load_tokenizer, train_tokenizer
 
     settings = (config.condition.networks or {}).get("text", {})
     if "vocab_size" not in settings:
         raise UserError("config.condition.networks.text.vocab_size is missing; set the number of tokens")
-    if config.condition.tokenizer is not None:
-        tokenizer = load_tokenizer(config.condition.tokenizer, vocab_size=settings["vocab_size"])
+    theirs = None if init_from is None else locate(init_from)[0] / TOKENIZER
+    given = config.condition.tokenizer or (theirs if theirs is not None and theirs.exists() else None)
+    if given is not None:
+        tokenizer = load_tokenizer(given, vocab_size=settings["vocab_size"])
     else:
         tokenizer = train_tokenizer(read_captions(config.data), settings["vocab_size"])
         logger.info("a tokeniser of %d tokens was trained on the captions: %s", tokenizer.vocab_size, path)

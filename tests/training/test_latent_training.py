@@ -137,3 +137,11 @@ def test_a_first_stage_makes_no_images(runs):
     config = read_config(runs[0][1])
     with pytest.raises(UserError, match="no denoiser"):
         make_generate(make_system(config), config.sample, make_mesh(config.mesh, jax.devices()[:1]))
+
+
+def test_another_run_goes_on_with_weights_and_first_stage(runs, tmp_path):
+    config, folder = runs[1]
+    images = {"image_size": (16, 32)}  # another size of images, the same parameters
+    fine = tiny.ldm_config(data=images, train={"num_steps": 1})
+    train(fine, tmp_path / "fine", tiny.patch_dataset(fine), init_from=folder)
+    jax.tree.map(np.testing.assert_array_equal, state(tmp_path / "fine")["frozen"], state(folder)["frozen"])
