@@ -56,7 +56,11 @@ def make_small(config: ConfigDict) -> ConfigDict:
     config.data = dict(source="builtin:digits" if labelled else "builtin:scenes", image_size=32, channels=1)
     config.data.batch_size = 32
     config.model.dtype = "float32"
+    if config.model.system == "ldm":  # in few steps v is learned better than the noise
+        config.model.prediction = config.loss.target = "v"
     config.model.network.update(width=64, channel_mult=(1, 2), num_blocks=1, attn_levels=(1,), use_remat=False)
+    if "transformer_depth" in config.model.network:
+        config.model.network.transformer_depth = 1
     if labelled:
         config.model.num_classes = 10
     if "condition" in config and config.condition.get("networks"):
@@ -88,7 +92,7 @@ def make_smoke(config: ConfigDict) -> ConfigDict:
     kind = config.latent.kind
     config = make_small(config)
     config.data.batch_size = 8
-    config.model.network.update(width=32)
+    config.model.network.update(channel_mult=(1,), attn_levels=(0,))
     config.latent.kind = kind
     config.latent.network.update(channel_mult=(1, 1, 1), num_codes=64 if kind == "vq" else 0)
     config.latent.training = dict(train=dict(num_steps=2, log_every=1, grid_every=2, grid_size=2))

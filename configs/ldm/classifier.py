@@ -1,6 +1,7 @@
 """A classifier of noisy latents of ImageNet, whose gradient guides sampling (LDM appendix C, tables 10 and 18).
 
-  pdm train --config=configs/ldm/classifier.py --workdir=runs/classifier --config.data.source=tfds:imagenet2012
+  pdm train  --config=configs/ldm/classifier.py --workdir=runs/classifier --config.data.source=tfds:imagenet2012
+  pdm sample --workdir=runs/imagenet-f8 --classifier=runs/classifier --classifier-scale=10 --num=16 --out=classes.png
 
 For imagenet256.py:f8, with its first stage (vq-f8) and noise: the encoder of a U-Net and a head that attends. The paper
 tells only that it has 111M parameters (506M with the U-Net's) and took 12 V100 days; this network has the U-Net's
