@@ -20,9 +20,7 @@ from pdm_jax.types import Array, Cond, Denoiser, Params
 # (params of all groups and frozen ones, batch, one key a sample, updates done) -> loss of each sample [B] and terms to
 # log, each [B].
 Loss = Callable[[Params, Mapping[str, Array], Array, Array], tuple[Array, dict[str, Array]]]
-Told = Mapping[
-    str, Array
-]  # what sampling is told: label [B], code (B, D), position (B, n + 1, m + 1, 3), and what
+Told = Mapping[str, Array]  # what sampling is told: label [B], code (B, D), position (B, n + 1, m + 1, 3), and what
 # a batch holds of each kind of `config.condition`
 
 

@@ -1,9 +1,11 @@
 """PyTorch files are read without torch, and nothing but tensors comes out of them."""
 
+import argparse
 import collections
 import os
 import pickle
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -100,6 +102,35 @@ def test_nothing_in_a_file_is_run(tmp_path, function, capsys):
     (tmp_path / "hostile_legacy.pt").write_bytes(pickle.dumps(_Call(function, "1")))
     assert f".{function.__name__}, which is no tensor" in error_of(tmp_path / "hostile_legacy.pt")
     assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def lightning(monkeypatch):
+    """A class that pickles as one of Lightning's."""
+    module = types.ModuleType("pytorch_lightning.callbacks")
+    module.ModelCheckpoint = type("ModelCheckpoint", (list,), {"__module__": module.__name__})
+    for name in ("pytorch_lightning", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    return module.ModelCheckpoint
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_what_lightning_keeps_is_passed_over(tmp_path, lightning, protocol):
+    callback = lightning([1])
+    callback.monitor = "val/loss"
+    settings = argparse.Namespace(rate=1e-4, counts=collections.defaultdict(dict, a={}))
+    saved = {"epoch": 3, "callbacks": {lightning: {"best": np.float64(0.5)}}, "others": [callback, settings]}
+    path = pt_writer.write_archive(tmp_path / "last.ckpt", pickle.dumps(saved, protocol), {})
+    assert torch_files.read(path)["epoch"] == 3
+    assert "holds no dict of tensors" in error_of(path)
+
+
+def test_a_state_dict_beside_what_lightning_keeps(tmp_path):
+    weights = pt_writer.saved({"w": pt_writer.tensor("0", 2, 0, (2,), (1,))}).decode().removesuffix(".")
+    callbacks = "(cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\nVval/loss\nd"
+    pickled = pt_writer.saved({"state_dict": weights, "callbacks": callbacks})
+    path = pt_writer.write_archive(tmp_path / "last.ckpt", pickled, {"0": np.array([3, 4], "<f4").tobytes()})
+    np.testing.assert_array_equal(torch_files.state_dict(torch_files.read(path))["w"], [3, 4])
 
 
 def write_view(path, offset, shape, strides):

@@ -20,7 +20,6 @@ from pdm_jax.systems.ldm import NETWORK, make_network
 from pdm_jax.types import Array, Params
 from tests.parity_kinds._case import Case
 
-NOISES = ("posterior_noise", "posterior_eps", "encode_noise", "encode_eps", "latent_noise")  # of a KL first stage
 _TOLD = {"class": "label", "text": "tokens", "layout": "layout", "semantic": "map", "superres": "low"}
 
 

@@ -23,24 +23,22 @@ from pdm_jax.systems.ldm import NETWORK
 from pdm_jax.types import Array, Params, Step
 from tests.parity_kinds._case import Case
 from tests.parity_kinds._given_draws import given
-from tests.parity_kinds._ldm_model import NOISES, Model, open_model, to_nhwc
+from tests.parity_kinds._ldm_model import Model, open_model, to_nhwc
 
 INPUTS = (
-    *("image_nhwc", "cond_in", "uncond_in", "*concat*", "t", "noise", "eps_x", "x_T", "noise_sequence"),
-    *("split_latent", "split_image"),
-    *NOISES,
+    *("image_nhwc", "cond_in", "uncond_in", "*concat*", "t", "*noise*", "posterior_eps", "enc*_eps", "eps", "eps_x"),
+    *("x_T", "split_latent", "split_image"),
 )
+_IMAGES = ("noise", "eps_x", "x_T", "split_latent", "cond_in", "uncond_in")
 TRAJECTORIES = ("sample_*",)
 
 
 def run(case: Case) -> dict[str, Array]:
     """All of the case's outputs, in its layout (NCHW)."""
     model, io = open_model(case), {name: to_nhwc(x) for name, x in case.io.items() if name != "image_nhwc"}
-    latents = (len(model.images), *model.system.image_shape)
-    noise = next((io[name] for name in NOISES if name in io), jnp.zeros(latents))
-    with given({"posterior": noise, "noise": io["noise"], "t": io["t"]}):
+    with given({"posterior": _posterior_noise(model, io), "noise": io["noise"], "t": io["t"]}):
         out, images = _training(case, model), _ends(model)
-    with given({"initial": io["x_T"], "sampler": io["noise_sequence"]}):
+    with given({"initial": io["x_T"], "sampler": io.get("noise_sequence", 0)}):
         images |= _samples(case.meta, model, io)
     images |= _predictions(model, io)
     if "split_input_params" in case.meta:
@@ -51,14 +49,22 @@ def run(case: Case) -> dict[str, Array]:
     return out | {name: jnp.moveaxis(x, -1, 1) if jnp.ndim(x) == 4 else x for name, x in images.items()}
 
 
+def _posterior_noise(model: Model, io: Mapping[str, Array]) -> Array:
+    """What latents are drawn with from the posterior of a KL first stage: a noise of another name, or none."""
+    shape = (len(model.images), *model.system.image_shape)
+    others = (x for name, x in io.items() if name not in _IMAGES and x.shape == shape)
+    return next(others, jnp.zeros(shape))
+
+
 def _ends(model: Model) -> dict[str, Array]:
     """Latents, what is decoded of them, and what the network is told."""
     system, space, keys = model.system, model.system.space, np.arange(len(model.images))
 
     @jax.jit
     def both(params: Params) -> dict[str, Array]:
-        latent = space.start(params, model.batch(), keys)
-        return {"latent": latent, "reconstruction": space.decode(params, latent)}
+        latent, moments = space.start(params, model.batch(), keys), space.moments(params, model.images)
+        out = {"latent": latent, "reconstruction": space.decode(params, latent), "moments": moments}
+        return out | dict(zip(("mean", "logvar"), jnp.split(moments, 2, -1), strict=True) if space.stochastic else ())
 
     out = both(model.params)
     cond = system.cond(model.params, model.told, out["latent"].shape)
@@ -72,11 +78,11 @@ def _training(case: Case, model: Model) -> dict[str, Array]:
     """The loss of a step, and its gradient by the program's names, or its norm."""
     keys = np.arange(len(model.images))
 
-    def mean_loss(network: Params) -> Array:
-        params = {**model.params, NETWORK: network}
+    def mean_loss(network: Params, others: Params) -> Array:
+        params = {**others, NETWORK: network}
         return model.system.losses[NETWORK](params, model.batch(), keys, jnp.int32(0))[0].mean()
 
-    loss, gradient = jax.jit(jax.value_and_grad(mean_loss))(model.params[NETWORK])
+    loss, gradient = jax.jit(jax.value_and_grad(mean_loss))(model.params[NETWORK], model.params)
     weights = ldm.Weights(gradient, gradient, model.params[FIRST_STAGE], None)
     named = ldm.to_official(weights, model.networks, model.system.process)
     wanted = [name.removeprefix("grad__") for name in case.wanted if name.startswith("grad__")]
@@ -101,7 +107,11 @@ def _predictions(model: Model, io: Mapping[str, Array]) -> dict[str, Array]:
 def _sampling(meta: Mapping[str, Any], model: Model) -> SampleConfig:
     guidance = meta.get("guidance_scale", 1.0) if model.null else 1.0
     return SampleConfig(
-        sampler="ddim", steps=f"uniform{meta['ddim_steps']}", eta=meta["eta"], last_alpha="first", guidance=guidance
+        sampler="ddim",
+        steps=f"uniform{meta['ddim_steps']}",
+        eta=meta.get("eta", 0.0),
+        last_alpha="first",
+        guidance=guidance,
     )
 
 
