@@ -25,8 +25,8 @@ from pdm_jax.pipelines.guides import Guide
 from pdm_jax.systems import System, Told
 from pdm_jax.types import Array, Denoiser, Params
 
-# (params, raw data of a key, numbers of the samples [B], what is told of each (`System.told`, `Guide.told`), images
-# (B, H, W, C) uint8 to start from or None) -> images (B, H, W, C) uint8
+# (params, raw data of a key, numbers of the samples [B], what is told of each (`System.told`, `Guide.told`), images to
+# start from as batches of data hold them (`Space.inputs`), or None) -> images (B, H, W, C) uint8
 Generate = Callable[[Params, np.ndarray, np.ndarray, dict[str, np.ndarray], np.ndarray | None], Array]
 
 
@@ -65,6 +65,7 @@ def make_generate(
     visited = _visited(config.steps, process.num_steps, steps)
     from_noise = steps is None or steps[1] >= process.num_steps
     last_alpha = config.last_alpha if steps is None else "one"
+    ((begins, image),) = system.space.inputs.items()
 
     def run(params: Params, key: Array, indices: Array, told: dict[str, Array], images: Array | None) -> Array:
         if from_noise != (images is None):
@@ -76,13 +77,13 @@ def make_generate(
         z, images = jax.lax.with_sharding_constraint((z, images), image_sharding(mesh))
         params = gathered(system.networks(params), mesh)
         if not from_noise:
-            z = process.q_sample(system.space.start(params, {"image": images}, keys), int(visited[-1]), z)
+            z = process.q_sample(system.space.start(params, {begins: images}, keys), int(visited[-1]), z)
         options = {"last_alpha": last_alpha, "step_key": step_key}
         return finish(walk(system, config, params, told, z, keys, sampler, visited, guides=guides, **options))
 
     # Small inputs are the same on all hosts. Traced now, what cannot run is refused before any time is spent.
     run, size = on_mesh(run, mesh), num_batch_shards(mesh)
-    images = None if from_noise else np.zeros((size, *system.space.picture), np.uint8)
+    images = None if from_noise else np.zeros((size, *image.shape), image.dtype)
     params = functools.reduce(operator.or_, (guide.params for guide in guides), system.all_shapes)
     jax.eval_shape(run, params, raw_key(0), np.arange(size, dtype=np.int32), nothing_told(system, size, guides), images)
     return jax.jit(run, out_shardings=replicated(mesh))
@@ -107,7 +108,7 @@ def generate(
       run: from `make_generate`.
       told: of each image, arrays (num, ...) as `System.told` wants them.
       batch_size: rounded up to a multiple of the mesh's shares; the last batch is filled up and cut back.
-      images: (num, H, W, C) uint8 to start from, where `run` visits a range of steps below the noisiest; else None.
+      images: (num, H, W, C) to start from, where `run` visits a range of steps below the noisiest; else None.
       stream: the name of the noise; what is sampled for the same images, such as their codes, needs another one.
     """
     shares = num_batch_shards(mesh)

@@ -49,7 +49,7 @@ class LatentSpace(Space):
         return {FIRST_STAGE: self.definition.shapes, SCALE: jax.ShapeDtypeStruct((), jnp.float32)}
 
     def start(self, params: Params, batch: Mapping[str, Array], keys: Array) -> Array:
-        moments = batch["moments"] if self.encoded else self.moments(params, to_float(batch["image"]))
+        moments = batch["moments"] if "moments" in batch else self.moments(params, to_float(batch["image"]))
         return params[SCALE] * self.draw(moments, rng.stream_each(keys, "posterior"))
 
     def encode(self, params: Params, images: Array) -> Array:

@@ -163,8 +163,9 @@ def _check(config: Config, space: Space) -> None:
     if not isinstance(model.patch_size, int):
         raise UserError(f"config.model.patch_size is {model.patch_size}; Patch-DM has one size")
     check_patches(space.shape[:2], model.patch_size, len(model.network["channel_mult"]))
-    if codes.kind == "encoder" and "image" not in space.inputs:
-        raise UserError("config.codes.kind 'encoder' reads images, which data of latents lack; use 'table' or 'none'")
+    reads_images = codes.kind == "encoder" or (codes.kind == "table" and codes.init != "random")
+    if reads_images and "image" not in space.inputs:
+        raise UserError("codes are read from images, which data of latents lack; use codes.init='random', or none")
     allowed = {
         "model.prediction": (model.prediction, ("eps", "x0", "v")),
         "loss.kind": (loss.kind, KINDS),

@@ -33,11 +33,11 @@ def make_preview(part: Part, system: System, mesh: Mesh, dataset: Dataset) -> Pr
     is_noisiest = part.stop == system.process.num_steps
     labels = choose_labels("cycle", num, system.num_classes)
     encode = None if system.codes is None else jax.jit(system.codes, out_shardings=replicated(mesh))
-    of_data = set(system.told) - {"label", "code"}
+    (begins,), of_data = system.space.inputs, set(system.told) - {"label", "code"}
 
     def preview(params: Params) -> np.ndarray:
         batch = {} if is_noisiest and encode is None and not of_data else _first_images(dataset, num)
-        images, shown = (None, labels) if is_noisiest else (batch["image"], batch.get("label"))
+        images, shown = (None, labels) if is_noisiest else (batch[begins], batch.get("label"))
         told = {name: batch[name] for name in of_data} | ({"label": shown} if system.num_classes else {})
         if encode is not None:
             told["code"] = np.asarray(encode(params, {"image": batch["image"], "index": batch["index"]}))
@@ -67,6 +67,6 @@ def _first_images(dataset: Dataset, num: int) -> dict[str, np.ndarray]:
         batch = next(stream)
     finally:
         stream.close()
-    rows = np.arange(num) % len(batch["image"])
+    rows = np.arange(num) % len(batch["index"])
     batch = {name: values[rows] for name, values in batch.items()} | {"index": batch["index"][rows].astype(np.int32)}
     return multihost_utils.broadcast_one_to_all(batch) if jax.process_count() > 1 else batch
