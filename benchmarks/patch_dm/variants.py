@@ -88,7 +88,7 @@ def system_of(config: Config, network: str) -> System:
     """What is trained, and sampled with collage."""
     system = make_system(config)
     if network == "no position":
-        return dataclasses.replace(system, cond=lambda params, told, shape: _placeless(system.cond(params, told, shape)))
+        return dataclasses.replace(system, cond=lambda *arguments: _placeless(system.cond(*arguments)))
     return system
 
 

@@ -159,7 +159,8 @@ def _pipeline(name: str, case: Case, io: Mapping[str, Array]) -> dict[str, Array
         if "znorm" in name:
             code = code * io["pipeline/conds_std"] + io["pipeline/conds_mean"]
         x_T = io[f"{prefix}/x_T"]
-        limited = _limited(images.denoiser(params["images"]), images.process, config, "guided" in name, partial(images.null, {}))
+        null = partial(images.null, {})
+        limited = _limited(images.denoiser(params["images"]), images.process, config, "guided" in name, null)
         drawn = loop(images, limited, x_T, images.cond({}, {"code": code}, x_T.shape))
         return {
             "latent_trajectory": latents.intermediates[:, :, 0, 0],

@@ -44,7 +44,8 @@ def test_an_encoder_is_trained_with_the_network():
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3)).astype(np.uint8)
     assert jax.eval_shape(own.codes, params, {"image": images}).shape == (2, 16)
     keys = jax.random.split(jax.random.key(0), 2)
-    grads = jax.jit(jax.grad(lambda p: own.losses["network"](p, {"image": images}, keys, jnp.int32(0))[0].sum()))(params)
+    loss = own.losses["network"]
+    grads = jax.jit(jax.grad(lambda p: loss(p, {"image": images}, keys, jnp.int32(0))[0].sum()))(params)
     assert all(float(jnp.abs(x).sum()) > 0 for x in jax.tree.leaves(grads["network"]["encoder"]["conv_in"]))
 
 
@@ -86,7 +87,8 @@ def test_the_loss_drops_codes_as_often_as_it_is_told():
     def difference(dropout):
         own = make_system(table(loss={"code_dropout": dropout, "position_dropout": 0.0}))
         params = jax.tree.map(lambda x: x + 0.05, jax.jit(own.init)(jax.random.key(0)))
-        loss = jax.jit(lambda code: own.losses["network"](params, {"image": images, "code": code}, keys, jnp.int32(0))[0])
+        batch, apply = {"image": images}, own.losses["network"]
+        loss = jax.jit(lambda code: apply(params, batch | {"code": code}, keys, jnp.int32(0))[0])
         return np.abs(loss(jnp.ones((8, 16))) - loss(jnp.full((8, 16), 3.0)))
 
     assert (difference(0.0) > 0).all() and (difference(1.0) == 0).all()
