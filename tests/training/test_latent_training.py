@@ -140,7 +140,7 @@ def test_a_first_stage_makes_no_images(runs):
 
 
 def test_another_run_goes_on_with_weights_and_first_stage(runs, tmp_path):
-    config, folder = runs[1]
+    _, folder = runs[1]
     images = {"image_size": (16, 32)}  # another size of images, the same parameters
     fine = tiny.ldm_config(data=images, train={"num_steps": 1})
     train(fine, tmp_path / "fine", tiny.patch_dataset(fine), init_from=folder)
