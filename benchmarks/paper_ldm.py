@@ -4,8 +4,9 @@
 
 Each part writes its numbers as JSON and its pictures as PNG into the folder, and prints a table:
 
-  speed        figures 6, 7, table 6  training and sampling of LDM-1, -2, -4, -8 with equally many parameters
-  composition                         patching, a split model and feature collage of latents
+  flops        figures 6, 7, table 6  what LDM-1, -2, -4, -8 with equally many parameters compute, and what composes
+  speed        figures 6, 7, table 6  their images/s in training and sampling
+  composition                         images/s of patching, a split model and feature collage of latents
   decoding                            memory of decoding with rows over several devices
   quality      figures 6, 7           quality against training steps, and against samples/s
   rates        figure 2               rate and distortion along the chain of a pixel model
@@ -25,7 +26,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ldm import composition, decoding, inpainting, neighbours, quality, rates, rescaling, speed
+from ldm import composition, decoding, flops, inpainting, neighbours, quality, rates, rescaling, speed
 from ldm.lab import Lab
 from ldm.scales import SCALES
 from report import report
@@ -33,6 +34,7 @@ from report import report
 from pdm_jax.errors import UserError
 
 PARTS = {
+    "flops": flops,
     "speed": speed,
     "composition": composition,
     "decoding": decoding,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from patch_dm.training import read_photographs
+from patch_dm.training import Photographs, read_photographs
 from tqdm import tqdm
 
 from ldm.scales import Scale, stage_config
@@ -36,12 +36,26 @@ class Lab:
     """A folder of runs, which are trained when they are first asked for and gone on with after an interruption."""
 
     def __init__(self, source: str, scale: Scale, folder: Path):
-        """Reads the data; raises `UserError` where there is too little."""
-        photographs = read_photographs(source, scale.image_size, scale.num_images, scale.num_samples)
-        self.images, self.held_out = photographs.train, photographs.held_out  # (N, S, S, 3) uint8
+        """`source` is read when a part first needs images."""
         self.scale, self.folder, self.mesh = scale, folder, make_mesh(MeshConfig())
+        self.title = f"{source.rpartition('/')[2]}, {scale.image_size}x{scale.image_size}"
+        self._source = source
         self._drawers: dict[tuple, Generate] = {}
-        self.title = f"{photographs.name}, {scale.image_size}x{scale.image_size}"
+
+    @functools.cached_property
+    def _photographs(self) -> Photographs:
+        scale = self.scale
+        return read_photographs(self._source, scale.image_size, scale.num_images, scale.num_samples)
+
+    @property
+    def images(self) -> np.ndarray:
+        """(N, S, S, 3) uint8, the training set; raises `UserError` where there is too little."""
+        return self._photographs.train
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """(M, S, S, 3) uint8, never trained on."""
+        return self._photographs.held_out
 
     def model(self, name: str, config: Config, *, step: int | None = None, masks: np.ndarray | None = None) -> Model:
         """The averaged weights of a run of this name after its training, or as they were at an earlier step.

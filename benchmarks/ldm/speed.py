@@ -18,9 +18,7 @@ from tqdm import tqdm
 from ldm.lab import SEED, Lab, sampling
 from ldm.scales import FACTORS, diffusion_config
 from pdm_jax.config import Config
-from pdm_jax.networks import count_params
-from pdm_jax.pipelines.generate import generate, make_generate, nothing_told, raw_key
-from pdm_jax.planning.flops import program_flops
+from pdm_jax.pipelines.generate import generate, make_generate, nothing_told
 from pdm_jax.systems import System, make_system, parts_of
 from pdm_jax.systems.latent import FIRST_STAGE, SCALE, make_first_stage
 from pdm_jax.training.optimizer import make_optimizer
@@ -30,14 +28,12 @@ from pdm_jax.types import Params
 
 
 def run(lab: Lab, out: Path) -> list[Row]:
-    """Images/s of training and of sampling, and FLOPs; ratios are to LDM-1, of times within each round.
+    """Images/s of training and of sampling; `speed-up` is over LDM-1, of times within each round.
 
     Weights are random. Models take turns, so that other work on the machine slows all alike. Training encodes its
-    batches and sampling decodes. FLOPs are of one image: a training step, and sampling with the fewest steps of the
-    scale.
+    batches and sampling decodes, with the fewest steps of the scale.
     """
-    size = lab.scale.speed_size
-    return measure(lab, {f"LDM-{f}": diffusion_config(lab.scale, f, size=size) for f in FACTORS})
+    return measure(lab, {f"LDM-{f}": diffusion_config(lab.scale, f, size=lab.scale.speed_size) for f in FACTORS})
 
 
 def measure(lab: Lab, configs: Mapping[str, Config]) -> list[Row]:
@@ -51,12 +47,10 @@ def measure(lab: Lab, configs: Mapping[str, Config]) -> list[Row]:
     first = next(iter(built))
     rows = []
     for name, timed in built.items():
-        row = {"model": name, "state": "x".join(map(str, timed.shape)), "parameters": timed.parameters}
+        row = {"model": name, "state": "x".join(map(str, timed.shape))}
         for what, seconds in times[name].items():
             row[f"{what} images/s"] = spread(timed.batch_size / np.array(seconds))
             row[f"{what} speed-up"] = spread(np.array(times[first][what]) / seconds)
-            row[f"{what} GFLOP"] = timed.flops[what] / 1e9
-            row[f"{what} FLOP ratio"] = built[first].flops[what] / timed.flops[what]
         rows.append(row)
     return rows
 
@@ -66,11 +60,9 @@ class Timed:
     """A model with random weights, compiled."""
 
     shape: tuple[int, ...]  # (h, w, c) of what is diffused
-    parameters: int  # that are trained
     batch_size: int
     train: Callable[[], Any]  # a step
     sample: Callable[[], Any]  # a batch
-    flops: Mapping[str, float]  # of each, for one image
 
 
 def make_timed(config: Config, steps: int, mesh: Mesh) -> Timed:
@@ -85,7 +77,6 @@ def make_timed(config: Config, steps: int, mesh: Mesh) -> Timed:
     params = {name: jax.tree.map(jnp.copy, each.state.params) for name, each in trainers.items()}
     params = {**params.pop("", params), **frozen}
     draw, told = make_generate(system, sampling(steps), mesh), nothing_told(system, size)
-    sampled = program_flops(draw.trace(params, raw_key(SEED), np.arange(size, dtype=np.int32), told, None).jaxpr)
 
     def train() -> Any:
         return [each() for each in trainers.values()]
@@ -94,8 +85,7 @@ def make_timed(config: Config, steps: int, mesh: Mesh) -> Timed:
         return list(generate(draw, params, SEED, size, told, mesh, batch_size=size))
 
     jax.block_until_ready((train(), sample()))
-    flops = {"train": sum(each.flops for each in trainers.values()) / size, "sample": sampled / size}
-    return Timed(system.image_shape, count_params(system.shapes), size, train, sample, flops)
+    return Timed(system.image_shape, size, train, sample)
 
 
 class Trainer:
@@ -108,7 +98,6 @@ class Trainer:
         own = jax.tree.map(jnp.copy, frozen)
         self.state = dataclasses.replace(plan.init(jax.random.key(SEED)), frozen=own)
         self._batch = put({"image": np.zeros((size, *system.space.picture), np.uint8)}, system, mesh)
-        self.flops = program_flops(self._step.trace(self.state, self._batch).jaxpr)
 
     def __call__(self) -> Any:
         self.state, metrics = self._step(self.state, self._batch)
