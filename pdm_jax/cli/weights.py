@@ -127,13 +127,17 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def _tokenizer(config: Config, workdir: str) -> dict[str, str]:
-    """The tokeniser in a workdir, as the text of its file; {} of a model that reads no text."""
+    """The tokeniser of a run as the text of its file; {} of a model that reads no text."""
     from etils import epath
 
     from pdm_jax.pipelines.told import with_kept_tokenizer
 
-    kept = with_kept_tokenizer(config, workdir).condition.tokenizer
-    return {} if "text" not in config.condition.kinds else {"tokenizer": epath.Path(kept).read_text()}
+    if "text" not in config.condition.kinds:
+        return {}
+    kept = epath.Path(with_kept_tokenizer(config, workdir).condition.tokenizer)
+    if not kept.exists():
+        raise UserError(f"the tokeniser {kept} is gone; put the run's tokenizer.json back into its workdir")
+    return {"tokenizer": kept.read_text()}
 
 
 def _flatten(tree: Mapping) -> dict:

@@ -26,9 +26,10 @@ from tests.parity_kinds._given_draws import given
 from tests.parity_kinds._ldm_model import Model, open_model, to_nhwc
 
 INPUTS = (
-    *("image_nhwc", "cond_in", "uncond_in", "*concat*", "t", "*noise*", "posterior_eps", "enc*_eps", "eps", "eps_x"),
+    *("image_nhwc", "cond_in", "uncond_in", "*concat*", "t", "*noise*", "[!s]*_eps", "eps", "eps_x"),
     *("x_T", "split_latent", "split_image"),
 )
+# Inputs of the size of latents that are not the noise of a posterior.
 _IMAGES = ("noise", "eps_x", "x_T", "split_latent", "cond_in", "uncond_in")
 TRAJECTORIES = ("sample_*",)
 
@@ -52,7 +53,7 @@ def run(case: Case) -> dict[str, Array]:
 def _posterior_noise(model: Model, io: Mapping[str, Array]) -> Array:
     """What latents are drawn with from the posterior of a KL first stage: a noise of another name, or none."""
     shape = (len(model.images), *model.system.image_shape)
-    others = (x for name, x in io.items() if name not in _IMAGES and x.shape == shape)
+    others = (x for name, x in io.items() if name not in _IMAGES and "concat" not in name and x.shape == shape)
     return next(others, jnp.zeros(shape))
 
 
