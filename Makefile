@@ -1,13 +1,18 @@
-# `make quickstart` and `make test` do their own set-up: a virtual environment, the install, the run.
+# `make quickstart`, `make quickstart-ldm` and `make test` do their own set-up: a virtual environment, the install, the run.
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart quickstart-ldm test lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/pdm train --config=configs/quickstart.py --workdir=$(RUN)
+	$(BIN)/pdm sample --workdir=$(RUN) --num=80 --out=$(RUN)/samples.png
+
+quickstart-ldm: RUN = runs/quickstart_ldm
+quickstart-ldm: $(VENV)/.installed
+	$(BIN)/pdm train --config=configs/quickstart_ldm.py --workdir=$(RUN)
 	$(BIN)/pdm sample --workdir=$(RUN) --num=80 --out=$(RUN)/samples.png
 
 test: $(VENV)/.installed-test
