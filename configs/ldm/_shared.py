@@ -17,20 +17,19 @@ from ml_collections import ConfigDict
 
 _FIRST_STAGES = runpy.run_path(str(Path(__file__).with_name("first_stages.py")))
 VARIANTS = ("small", "smoke")
-_FACTOR = 2  # log2 of f in `small`
 _SMALL_READERS = {  # captions of scenes; their up to 4 objects, with a token for each place of the 32x32 pixels
     "class": dict(width=64),
     "text": dict(vocab_size=128, max_length=24, width=64, num_layers=2, use_remat=False),
     "layout": dict(vocab_size=1024, max_length=14, width=64, num_layers=2),
-    "semantic": dict(in_channels=11, out_channels=3, num_halvings=_FACTOR),
+    "semantic": dict(in_channels=11, out_channels=3, num_halvings=2),
 }
 
 
-def make_base(stage: str, image_size: int = 256) -> ConfigDict:
+def make_base(stage: str) -> ConfigDict:
     """A run on the latents of a first stage of the zoo, without data, network and rate."""
     first = _FIRST_STAGES["make_stage"](stage)
     config = ConfigDict()
-    config.data = dict(image_size=image_size)
+    config.data = dict(image_size=256)
     config.model = dict(system="ldm", backbone="ldm_unet", prediction="eps", dtype="bfloat16")
     config.latent = dict(kind=first.latent.kind, network=first.latent.network, first_stage=f"runs/{stage}")
     config.diffusion = dict(schedule="ldm_linear", beta_min=0.0015, beta_max=0.0195)
