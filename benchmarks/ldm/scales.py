@@ -53,6 +53,7 @@ _NETWORKS = {  # 1.19 to 1.31 million parameters
     4: {"width": 64, "channel_mult": (1, 1), "attn_levels": (0, 1), **_SMALL},
     8: {"width": 64, "channel_mult": (1, 1), "attn_levels": (1,), **_SMALL},
 }
+_LEAST = {factor: {"width": 32, "channel_mult": (1,), **_SMALL} for factor in FACTORS}
 _PAPER = {  # table 14; attention at 32, 16 and 8 places a side
     1: {"width": 192, "channel_mult": (1, 1, 2, 2, 4, 4), "attn_levels": (3, 4, 5), "num_blocks": 2},
     2: {"width": 192, "channel_mult": (1, 2, 2, 4, 4), "attn_levels": (2, 3, 4), "num_blocks": 2},
@@ -62,12 +63,13 @@ _PAPER = {  # table 14; attention at 32, 16 and 8 places a side
 _SMALL_STAGE = {
     "stage": {"width": 32, "num_blocks": 1, "mid_attention": False},
     "levels": {2: (1, 1), 4: (1, 1, 1), 8: (1, 1, 1, 1)},
-    "networks": _NETWORKS,
     "learning_rate": 1e-3,
 }
 SCALES = {
-    "smallest": Scale(16, 64, 16, 2, (1, 2), 8, (1, 2), speed_size=16, repeats=2, **_SMALL_STAGE),
-    "small": Scale(16, 1600, 128, 100, (100, 200), 16, (5, 20), speed_size=64, repeats=5, **_SMALL_STAGE),
+    "smallest": Scale(16, 64, 16, 2, (1, 2), 8, (1, 2), speed_size=16, repeats=2, networks=_LEAST, **_SMALL_STAGE),
+    "small": Scale(
+        16, 1600, 128, 100, (100, 200), 16, (5, 20), speed_size=64, repeats=5, networks=_NETWORKS, **_SMALL_STAGE
+    ),
     "paper": Scale(
         image_size=256,
         num_images=30_000,
