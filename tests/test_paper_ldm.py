@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -54,10 +55,19 @@ def test_the_nearest_come_first(benchmarks):
 def test_bits_beyond_a_distortion_are_those_that_follow_it(benchmarks):
     from ldm.rates import bits_beyond
 
-    rate, distortion = np.array([1.0, 2, 8]), np.array([50.0, 20, 1])
+    rate, distortion = np.array([1.0, 2, 6, 8]), np.array([50.0, 20, 1, 0])
     assert bits_beyond(rate, distortion, 20) == 0.75
     assert bits_beyond(rate, distortion, 100) == 1 - 1 / 8
-    assert bits_beyond(rate, distortion, 0.5) == 0  # never as near
+    assert bits_beyond(rate, distortion, 0.5) == 0
+
+
+def test_a_rate_is_what_x0_hat_was_told(benchmarks):
+    from ldm.rates import curve
+
+    bound = SimpleNamespace(prior=np.array([0.5, 0.5]), terms=np.array([[1.0, 2], [3, 4]]), x0_mse=np.full((2, 2), 4.0))
+    rate, distortion = curve(bound)
+    np.testing.assert_allclose(rate, [0.5, 2.5, 5.5])  # the first x0_hat knows of no term yet
+    np.testing.assert_allclose(distortion, [255, 255, 0])
 
 
 def test_larger_variance_keeps_the_signal_longer(benchmarks):

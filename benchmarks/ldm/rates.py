@@ -25,9 +25,9 @@ _IMAGES = 32  # held out
 def run(lab: Lab, out: Path) -> list[Row]:
     """Rate and distortion of LDM-1 along its chain, and how many bits lie beyond what each first stage keeps.
 
-    Rate is of all steps down to t; distortion is the root mean squared error of x0_hat there, of 255. `bits beyond` is
-    the part of all bits that the chain spends after x0_hat is as near to the image as the first stage's
-    reconstruction: what diffusion of latents need not model.
+    Distortion is the root mean squared error of x0_hat, of 255. `bits beyond` is the part of all bits that the chain
+    spends after x0_hat is as near to the image as the first stage's reconstruction: what diffusion of latents need not
+    model.
     """
     images = lab.held_out[:_IMAGES]
     rate, distortion = curve(_bound(lab, images))
@@ -43,15 +43,18 @@ def run(lab: Lab, out: Path) -> list[Row]:
 
 
 def curve(bound: Bound) -> tuple[np.ndarray, np.ndarray]:
-    """Rates [N] in bits a dimension and distortions [N] of 255 after each step, noisiest first; means over images."""
-    rate = np.asarray(bound.prior)[:, None] + np.cumsum(np.asarray(bound.terms), axis=1)
-    return rate.mean(0), 127.5 * np.sqrt(np.asarray(bound.x0_mse).mean(0))
+    """Rates [N + 1] in bits a dimension, and distortions [N + 1] of 255 of x0_hat after that many; means over images.
+
+    Before the first of N steps only the prior's bits are spent; after the last nothing is off: the code is lossless.
+    """
+    prior = np.asarray(bound.prior).mean()
+    rate = prior + np.append(0, np.cumsum(np.asarray(bound.terms).mean(0)))
+    return rate, np.append(127.5 * np.sqrt(np.asarray(bound.x0_mse).mean(0)), 0)
 
 
 def bits_beyond(rate: np.ndarray, distortion: np.ndarray, limit: float) -> float:
-    """The part of the last rate that is spent from the first step whose x0_hat is no farther off than `limit`."""
-    near = distortion <= limit
-    return float(1 - rate[np.argmax(near)] / rate[-1]) if near.any() else 0.0
+    """The part of all bits that is spent after x0_hat is first no farther off than `limit`; in the end it is exact."""
+    return float(1 - rate[np.argmax(distortion <= limit)] / rate[-1])
 
 
 def rmse(images: np.ndarray, others: np.ndarray) -> float:

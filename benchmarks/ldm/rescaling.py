@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import numpy as np
 from paper.pictures import sheet
 from report import Row
 
-from ldm.lab import Lab
+from ldm.lab import SEED, Lab
 from ldm.scales import diffusion_config
-from pdm_jax.ops.images import to_float
+from pdm_jax import rng
 from pdm_jax.systems.latent import SCALE
 
 _FACTOR = 4
@@ -30,8 +31,8 @@ def run(lab: Lab, out: Path) -> list[Row]:
         config = diffusion_config(scale, _FACTOR, latent_scale=latent_scale)
         run_name = f"ldm_f{_FACTOR}" if latent_scale is None else f"ldm_f{_FACTOR}_unscaled"
         model = lab.latent_model(run_name, config, _FACTOR)
-        z = model.params[SCALE] * model.system.space.encode(model.params, to_float(lab.held_out))
-        variance = float(np.var(z))
+        keys = rng.sample_keys(jax.random.key(SEED), np.arange(len(lab.held_out)))
+        variance = float(np.var(model.system.space.start(model.params, {"image": lab.held_out}, keys)))
         large, _ = lab.draw(model, scale.sampling_steps[-1], scale.num_samples // 4, size=2 * scale.image_size)
         ordinary, _ = lab.draw(model, scale.sampling_steps[-1], scale.num_samples)
         rows.append(
