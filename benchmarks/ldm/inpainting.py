@@ -37,7 +37,7 @@ def run(lab: Lab, out: Path) -> list[Row]:
         made, _ = lab.draw(model, lab.scale.sampling_steps[-1], len(holes), told=told)
         filled = {"LDM-4": fill(lab.held_out, holes, made), "mean colour": mean_filled(lab.held_out, holes)}
         rows += [_row(lab, column, name, images, holes) for name, images in filled.items()]
-        shown |= {f"{column}: hole": fill(lab.held_out, holes, np.zeros_like(made)), column: filled["LDM-4"]}
+        shown |= {f"{column}: hole": fill(lab.held_out, holes, np.full_like(made, 128)), column: filled["LDM-4"]}
     shown["original"] = lab.held_out
     pictures = {name: images[:_SHOWN] / 127.5 - 1 for name, images in shown.items()}
     sheet(out / "inpainting.png", f"Holes filled by LDM-4 ({lab.title})", pictures, [""] * _SHOWN)
