@@ -188,7 +188,11 @@ def _of_run(args: argparse.Namespace) -> _Sides:
         out=out,
         facts=facts,
         size=sampling.model.system.space.picture[:2],
-        patch_size=config.model.patch_size if isinstance(config.model.patch_size, int) else None,
+        patch_size=(
+            config.model.patch_size * sampling.model.system.space.factor
+            if isinstance(config.model.patch_size, int)
+            else None
+        ),
     )
 
 

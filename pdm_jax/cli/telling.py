@@ -28,7 +28,7 @@ def conditions(
         found["tokens"] = tokens_of(args.prompt, config, args.workdir, num)
     if rest := [name for name in names if name not in found]:
         source = args.told or config.data.source
-        data = dataclasses.replace(config.data, source=source, crop="center", flip=False, batch_size=1)
+        data = dataclasses.replace(config.data, source=source, crop=config.data.fixed_crop, flip=False, batch_size=1)
         dataset = make_dataset(data, args.seed, task_inputs(with_kept_tokenizer(config, args.workdir)))
         found |= told_as(dataset, rest, num)
     return found

@@ -31,7 +31,9 @@ def add_parser(subparsers) -> None:
         "--workdir", required=True, metavar="DIR", help="folder of the run; made where it does not exist"
     )
     parser.add_argument("--half", metavar="PART", help="train one part of a split model alone: high or low")
-    parser.add_argument("--init-from", metavar="DIR", help="start from the averaged weights of another workdir")
+    parser.add_argument(
+        "--init-from", metavar="DIR", help="start from the averaged weights of another workdir, and its first stage"
+    )
     parser.add_argument(
         "--force-config", action="store_true", help="go on although the config differs in what changes training"
     )
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     from pdm_jax.training.stages import stages_of
 
-    *before, (config, workdir) = stages_of(config, args.workdir)
+    *before, (config, workdir) = stages_of(config, args.workdir, args.init_from)
     for first_config, first_workdir in before:
         if (status := _train(first_config, first_workdir, force_config=args.force_config)) != DONE:
             return status

@@ -47,6 +47,11 @@ class DataConfig:
             raise UserError(f"config.data.image_size is {list(size)}; expected one number, or (height, width)")
         return size
 
+    @property
+    def fixed_crop(self) -> str:
+        """How images are cropped where nothing is drawn at random."""
+        return "stretch" if self.crop == "stretch" else "center"
+
 
 @dataclasses.dataclass(frozen=True)
 class DiffusionConfig:

@@ -33,6 +33,11 @@ class Tokenizer:
         """How many different tokens there are: rows of the embedding."""
         return self._tokenizer.get_vocab_size()
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The number of each token."""
+        return self._tokenizer.get_vocab()
+
     def __call__(self, text: str) -> np.ndarray:
         """The tokens int32 [max_length] of a text."""
         return np.array(self._tokenizer.encode(text).ids, np.int32)

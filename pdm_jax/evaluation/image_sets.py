@@ -131,8 +131,7 @@ class ImageSet:
 
 def as_trained(data: DataConfig) -> dict[str, Any]:
     """How an `ImageSet` reads images as training reads them, without what is drawn at random."""
-    crop = "stretch" if data.crop == "stretch" else "center"
-    return {"size": data.image_size, "channels": data.channels, "crop": crop}
+    return {"size": data.image_size, "channels": data.channels, "crop": data.fixed_crop}
 
 
 def check_pairs(images: ImageSet, reference: ImageSet) -> None:

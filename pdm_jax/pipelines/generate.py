@@ -23,7 +23,7 @@ from pdm_jax.ops.images import to_uint8
 from pdm_jax.parallel import batch_sharding, check_rows, gathered, image_sharding, num_batch_shards, on_mesh, replicated
 from pdm_jax.pipelines.guides import Guide
 from pdm_jax.systems import System, Told
-from pdm_jax.types import Array, Denoiser, Params
+from pdm_jax.types import Array, Cond, Denoiser, Params
 
 # (params, raw data of a key, numbers of the samples [B], what is told of each (`System.told`, `Guide.told`), images to
 # start from as batches of data hold them (`Space.inputs`), or None) -> images (B, H, W, C) uint8
@@ -217,8 +217,8 @@ def check_samples(system: System) -> None:
     """Raises a `UserError` if the system makes no images of noise."""
     if system.denoiser is None:
         raise UserError(
-            "this model is no denoiser and makes no images of its own; train diffusion on it, with its workdir as "
-            "config.latent.first_stage"
+            "this model is no denoiser and makes no images of its own; a first stage is named by "
+            "config.latent.first_stage of a run on its latents, a classifier by --classifier when sampling from one"
         )
 
 
@@ -236,16 +236,20 @@ def walk(
     **options: Any,
 ) -> Array:
     """The images (B, H, W, C), float, that a sampling loop from z ends with; `options` are of `diffusion.sample`."""
-    denoiser = wrapped(system, params, config)
+    cond = system.cond(params, told, z.shape)
+    denoiser = wrapped(system, params, config, cond)
     for guide in guides:
         denoiser = guide.steer(denoiser, params, told)
-    cond = system.cond(params, told, z.shape)
     samples = sample(denoiser, system.process, sampler, visited, z, keys, cond, **options)
     return system.space.decode(params, samples.final, config.decode_tile)
 
 
-def wrapped(system: System, params: Params, config: SampleConfig) -> Denoiser:
-    """The denoiser guided and clipped as the config says; raises `UserError` where the model cannot be guided."""
+def wrapped(system: System, params: Params, config: SampleConfig, cond: Cond) -> Denoiser:
+    """The denoiser guided and clipped as the config says, to be called with `cond`.
+
+    Raises:
+      UserError: the model cannot be guided.
+    """
     _check_guidance(system, config.guidance)
     denoiser = system.denoiser(params)
     if config.tile is not None:
@@ -258,7 +262,7 @@ def wrapped(system: System, params: Params, config: SampleConfig) -> Denoiser:
         denoiser,
         system.process,
         config.guidance,
-        functools.partial(system.null, params),
+        system.null(params, cond),  # once: an empty caption goes through a whole network
         kind=system.guides,
         threshold=threshold,
         unguided_last=config.unguided_last,

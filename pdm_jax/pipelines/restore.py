@@ -77,11 +77,12 @@ def restore_model(
         params, steps, checksums, frozen = {}, {}, {}, {}
         for name in wanted:
             shapes = system.shapes[name] if name else system.shapes
-            wanted_arrays = {weights: shapes, "frozen": system.frozen}
+            # What is wanted of a group is compared with all of it, so nothing is wanted where nothing is needed.
+            wanted_arrays = {weights: shapes} | ({"frozen": system.frozen} if system.frozen else {})
             template = with_shardings(wanted_arrays, param_shardings(mesh, wanted_arrays))
             checkpoints = opened[name]
             restored = checkpoints.restore(template, step=checkpoints.find(step), partial=True)
-            params[name], steps[name], frozen = restored.state[weights], restored.step, restored.state["frozen"]
+            params[name], steps[name], frozen = restored.state[weights], restored.step, restored.state.get("frozen", {})
             own = {path: value for path, value in restored.checksums.items() if path.split("/")[0] in wanted_arrays}
             checksums |= {"/".join(filter(None, [name, path])): value for path, value in own.items()}
     params = params if wanted != [""] else params[""]

@@ -35,6 +35,7 @@ def make_system(config: Config) -> System:
     Raises:
       UserError: settings do not fit together, or images do not fit the networks.
     """
+    _check(config)
     shape, wanted = (*config.data.size, config.data.channels), config.reconstruction
     if config.model.network:
         raise UserError("config.model.network is of diffusion; a first stage's settings go to config.latent.network")
@@ -67,6 +68,18 @@ def make_system(config: Config) -> System:
         frozen={PERCEPTUAL: perceptual.shapes} if perceptual else {},
         reconstruct=reconstruct,
     )
+
+
+def _check(config: Config) -> None:
+    """Raises a `UserError` for settings that a first stage does not read."""
+    if config.data.source.startswith("latents:"):
+        raise UserError(f"config.data.source is {config.data.source!r}; a first stage is trained on images")
+    if config.latent.first_stage is not None:
+        raise UserError(
+            "config.latent.first_stage is of diffusion on its latents; an autoencoder has none: leave it out"
+        )
+    if config.model.dtype != "float32":
+        raise UserError(f"config.model.dtype is {config.model.dtype!r}; that of a first stage is config.latent.dtype")
 
 
 def define_critic(config: Config, shape: tuple[int, int, int]) -> Definition:

@@ -39,10 +39,11 @@ class Table:
 class System:
     """A model as pure functions; parameters are `{group: nested dict}`.
 
-    Losses are per sample and the trainer averages them over the global batch, so that mesh and accumulation
-    change nothing. Each group is optimised by its own loss, one after the other: a later one sees the parameters that
-    the earlier ones got in this step. A table is optimised by the loss of the network it serves. Frozen groups are
-    neither optimised nor averaged; losses, denoiser and space find them beside the others in `params`.
+    Losses are per sample and the trainer averages them over the global batch, so that mesh and accumulation change
+    nothing (but for first stages, whose critic normalises by what is in a micro-batch). Each group is optimised by its
+    own loss, one after the other: a later one sees the parameters that the earlier ones got in this step. A table is
+    optimised by the loss of the network it serves. Frozen groups are neither optimised nor averaged; losses, denoiser
+    and space find them beside the others in `params`.
     """
 
     init: Callable[[Array], Params]  # PRNG key -> parameters; jit it

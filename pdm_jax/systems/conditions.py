@@ -222,7 +222,8 @@ def make_conditions(config: Config, space: Space) -> Conditions:
         )
     if ("class" in kinds) and not model.num_classes:
         raise UserError("config.condition.kinds has 'class' and config.model.num_classes is 0; set their number")
-    _check_space(config, space, kinds)
+    _check_space(config, space, kinds, networks)
+    _check_null(config, kinds, networks)
     definitions = {kind: _define(config, kind, networks.get(kind, {})) for kind in kinds if kind in _NETWORKS}
     return Conditions(config, space, definitions)
 
@@ -238,9 +239,31 @@ def _define(config: Config, kind: str, settings: Mapping) -> Definition:
     return define(lambda rngs: network(rngs=rngs, **own, **settings))
 
 
-def _check_space(config: Config, space: Space, kinds: tuple[str, ...]) -> None:
+def _check_null(config: Config, kinds: tuple[str, ...], networks: Mapping[str, Mapping]) -> None:
+    """There is a null label where labels are dropped, and a layout is of whole objects."""
+    embeds = networks.get("class", {}) if "class" in kinds else config.model.network
+    if config.loss.label_dropout and config.model.num_classes and embeds.get("has_null") is False:
+        raise UserError(
+            "config.loss.label_dropout needs a null label, which has_null=False leaves out; set one of them"
+        )
+    length = networks.get("layout", {}).get("max_length")
+    if length is not None and (length < _CROP_TOKENS + _OBJECT_TOKENS or (length - _CROP_TOKENS) % _OBJECT_TOKENS):
+        objects = max(1, (length - _CROP_TOKENS) // _OBJECT_TOKENS)
+        raise UserError(
+            f"config.condition.networks.layout.max_length is {length}; expected 3 tokens an object and 2 more, such as "
+            f"{objects * _OBJECT_TOKENS + _CROP_TOKENS}"
+        )
+
+
+def _check_space(config: Config, space: Space, kinds: tuple[str, ...], networks: Mapping[str, Mapping]) -> None:
     """What lies beside z_t is of its size, and can be made of what the data holds."""
     factor = config.condition.factor
+    halvings = networks.get("semantic", {}).get("num_halvings")
+    if halvings is not None and 2**halvings != space.factor:
+        raise UserError(
+            f"config.condition.networks.semantic.num_halvings is {halvings} and latents are {space.factor} times "
+            f"smaller than images; the map lies beside them, so set it to {space.factor.bit_length() - 1}"
+        )
     if "superres" in kinds and factor != space.factor:
         raise UserError(
             f"config.condition.factor is {factor} and latents are {space.factor} times smaller than images; the small "

@@ -26,7 +26,8 @@ _GIVEN = {"channels", "in_channels", "num_classes", "context_dim", "dtype", "rng
 def make_system(config: Config) -> System:
     """The system of a config; raises `UserError` where settings do not fit together.
 
-    Parameters are `{"network": {"unet", and each kind of condition that a network reads}}`, trained together.
+    Parameters are `{"network": {"unet", and each kind of condition that a network reads}}`, trained and averaged
+    together (the program averages the U-Net alone).
     """
     model, process, space = config.model, make_process(config.diffusion), make_space(config)
     conditions = make_conditions(config, space)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,12 +15,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pdm_jax import rng
-from pdm_jax.checkpoints import Checkpoints, locate
+from pdm_jax.checkpoints import Checkpoints, locate, open_workdir, parts_in
 from pdm_jax.config import Config, read
 from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
+from pdm_jax.networks import Autoencoder
 from pdm_jax.parallel import gathered, on_mesh, replicated
 from pdm_jax.pipelines.encode import check_latents
+from pdm_jax.pipelines.restore import read_config
 from pdm_jax.systems import System, make_system
 from pdm_jax.systems.autoencoder import PERCEPTUAL
 from pdm_jax.systems.conditions import NULL_TOKENS
@@ -29,29 +33,43 @@ from pdm_jax.types import Array, Params
 logger = logging.getLogger(__name__)
 
 
-def with_first_stage(config: Config) -> Config:
-    """The config with the autoencoder's settings of the first stage's run, where it says none of its own.
+def with_first_stage(config: Config, workdir: str | Path, init_from: str | None = None) -> Config:
+    """The config with the settings of its first stage, where it says none of its own.
+
+    The first stage is that of the run in the workdir if it has begun, else of the run whose weights are taken over,
+    else of `config.latent.first_stage`.
 
     Raises:
-      UserError: that run is no first stage, or another one than the config describes.
+      UserError: that run has no first stage, or another one than the config describes.
     """
     latent = config.latent
-    if latent.first_stage is None:
+    source = workdir if begun(workdir) else init_from or latent.first_stage
+    if latent.kind == "none" or source is None or config.model.system == "autoencoder":
         return config
-    found = _config_of(latent.first_stage)
-    if found.model.system != "autoencoder":
-        raise UserError(f"{latent.first_stage} holds a run of the system {found.model.system!r}, not an autoencoder")
+    found = _config_of(source)
+    if source == latent.first_stage and found.model.system != "autoencoder":
+        raise UserError(f"{source} holds a run of the system {found.model.system!r}, not an autoencoder")
     wanted = {"kind": latent.kind, "channels": config.data.channels}
     have = {"kind": found.latent.kind, "channels": found.data.channels}
     if latent.network is not None:
-        wanted |= _plain(latent.network)
-        have |= _plain(found.latent.network)
+        wanted |= _filled(latent.network)
+        have |= _filled(found.latent.network)
     if wrong := [name for name in sorted(wanted | have) if wanted.get(name) != have.get(name)]:
         raise UserError(
-            f"the first stage in {latent.first_stage} has {wrong[0]} = {have.get(wrong[0])!r} and this config "
+            f"the first stage in {source} has {wrong[0]} = {have.get(wrong[0])!r} and this config "
             f"{wanted.get(wrong[0])!r}; use its own settings (leave config.latent.network out), or another first stage"
         )
     return dataclasses.replace(config, latent=dataclasses.replace(latent, network=found.latent.network))
+
+
+def begun(workdir: str | Path) -> bool:
+    """Whether a workdir holds a checkpoint."""
+    root = open_workdir(workdir)
+    for part in parts_in(root) or [""]:
+        with Checkpoints(root, part=part) as checkpoints:
+            if checkpoints.steps():
+                return True
+    return False
 
 
 def make_frozen(
@@ -60,8 +78,8 @@ def make_frozen(
     """A function that gives the frozen groups of a new run, laid out as the arrays it gets.
 
     Args:
-      init_from: a workdir whose first stage, scale and empty caption are taken over with its weights, unless the config
-        names a first stage.
+      init_from: a workdir whose first stage, scale and empty caption are taken over with its weights: they belong
+        together.
 
     Raises (when it is called):
       UserError: a file or a workdir that is needed is not given, or does not fit.
@@ -74,7 +92,7 @@ def make_frozen(
 
     def load(like: Params) -> Params:
         frozen = dict(like)
-        if FIRST_STAGE in like and init_from is not None and config.latent.first_stage is None:
+        if FIRST_STAGE in like and init_from is not None:
             frozen = _restored(init_from, {"frozen": like})["frozen"]
             check_latents(dataset, frozen[FIRST_STAGE])
             return frozen
@@ -92,14 +110,22 @@ def make_frozen(
     return load
 
 
-def _config_of(workdir: str) -> Config:
-    root, part, step = locate(workdir)
+def _config_of(path: str | Path) -> Config:
+    """Of a workdir, or of one of its checkpoints."""
+    root, part, step = locate(path)
+    if not part and step is None:
+        return read_config(root)
     with Checkpoints(root, part=part) as checkpoints:
         return read(Config, checkpoints.config(step))
 
 
-def _plain(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in (settings or {}).items()}
+def _filled(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An autoencoder's settings with what is left out of them, to be compared."""
+    parameters = inspect.signature(Autoencoder.__init__).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty and name != "dtype"}
+    del defaults["channels"]  # compared as config.data.channels
+    own = {name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in (settings or {}).items()}
+    return defaults | own
 
 
 def _first_stage(config: Config, like: Params) -> Params:
@@ -122,7 +148,7 @@ def _restored(path: str, like: Params) -> Params:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x
 
     root, part, step = locate(path)
-    with Checkpoints(root, part=part) as checkpoints:
+    with Checkpoints(root, part=part or (parts_in(root) or [""])[0]) as checkpoints:
         restored = checkpoints.restore(jax.tree.map(template, like), step=step, partial=True)
     logger.info("first stage: %s, step %d", path, restored.step)
     return restored.state

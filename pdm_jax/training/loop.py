@@ -57,7 +57,8 @@ def train(
         of its own for reports.
       dataset: infinite batches.
       part: trains this part of a split model alone; None trains all that are not complete, the noisiest first.
-      init_from: workdir whose averaged weights a new run starts from; of a split model, its first part.
+      init_from: workdir whose averaged weights a new run starts from, with its first stage if it has one; of a split
+        model, its first part.
       force_config: go on although the config differs from the workdir's in what changes training.
       profile: traces these steps, from the first to the last, into `profile/`.
       stop: tells afterwards which signal ended the training early, if one did.
@@ -69,7 +70,7 @@ def train(
     Raises:
       UserError: the config does not fit itself, the data or the workdir; a write failed; the loss is not finite.
     """
-    config = with_first_stage(with_table_size(config, dataset))
+    config = with_first_stage(with_table_size(config, dataset), workdir, init_from)
     parts, workdir = parts_of(config), open_workdir(workdir)
     chosen = [each for each in parts if part in (None, each.name)]
     if not chosen:

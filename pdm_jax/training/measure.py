@@ -19,7 +19,7 @@ from pdm_jax.config import Config
 from pdm_jax.data import Dataset, make_dataset
 from pdm_jax.errors import UserError
 from pdm_jax.parallel import batch_sharding, gathered, host_share, on_mesh, replicated
-from pdm_jax.pipelines.generate import generate, make_generate, tell
+from pdm_jax.pipelines.generate import check_samples, generate, make_generate, tell
 from pdm_jax.systems import Part, System
 from pdm_jax.systems.conditions import task_inputs
 from pdm_jax.training.step import put, with_codes
@@ -52,6 +52,12 @@ def make_measure(part: Part, system: System, mesh: Mesh, dataset: Dataset, workd
         )
     if config.eval.source is not None:
         dataset = _open(config, mesh)
+    encoded = getattr(dataset, "first_stage", None) is not None
+    if config.eval.metric == "loss" and encoded != ("moments" in system.inputs):
+        raise UserError(
+            "the loss is measured on what the model is trained on; give config.eval.source the same kind of data, "
+            "images or latents, or leave it out"
+        )
     if config.eval.metric == "loss":
         return _loss_measure(config, system, mesh, dataset)
     if part.name:
@@ -64,7 +70,9 @@ def make_measure(part: Part, system: System, mesh: Mesh, dataset: Dataset, workd
 def _open(config: Config, mesh: Mesh) -> Dataset:
     """The images of `config.eval.source`, read as the training data but never cropped or flipped at random."""
     split = config.eval.split or config.data.split
-    data = dataclasses.replace(config.data, source=config.eval.source, split=split, crop="center", flip=False)
+    data = dataclasses.replace(
+        config.data, source=config.eval.source, split=split, crop=config.data.fixed_crop, flip=False
+    )
     share = host_share(mesh)
     return make_dataset(data, config.seed, task_inputs(config), process_index=share.index, process_count=share.count)
 
@@ -79,7 +87,8 @@ def _loss_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset) 
         batch = with_codes(system, params, batch, mesh)
         whole = gathered(system.networks(params), mesh)
         step = jnp.int32(config.train.num_steps)  # whatever begins late has begun
-        return sum(loss(whole, batch, keys, step)[0].mean() for loss in system.losses.values())
+        loss = next(iter(system.losses.values()))  # the model's own: not, say, its critic's
+        return loss(whole, batch, keys, step)[0].mean()
 
     losses = jax.jit(on_mesh(losses, mesh), out_shardings=replicated(mesh))
 
@@ -106,8 +115,14 @@ def _fid_measure(config: Config, system: System, mesh: Mesh, dataset: Dataset, w
     from pdm_jax.evaluation.summary import Wanted, summarize
 
     num, processes = config.eval.fixed_num, jax.process_count()
-    if system.codes is not None:
-        raise UserError("config.eval.metric 'fid' makes images without codes, which this model needs; use 'loss'")
+    if needed := sorted(set(system.told) - {"label"}):
+        raise UserError(
+            f"config.eval.metric 'fid' makes images that are told classes alone, and this model needs {needed[0]}; use "
+            "'loss'"
+        )
+    check_samples(system)
+    if getattr(dataset, "first_stage", None) is not None:
+        raise UserError("config.eval.metric 'fid' compares with images; give config.eval.source, or use 'loss'")
     told, run = tell(system, "cycle", num), make_generate(system, config.sample, mesh)
 
     def statistics(extractor: Extractor, batches: Iterator[dict[str, np.ndarray]], total: int) -> Statistics:

@@ -146,6 +146,14 @@ def _condition(kind):
     return {"kinds": kinds, "networks": networks}
 
 
+def _labels():
+    return {"loss": {"label_dropout": 0.1}}
+
+
+UNET = tiny.LDM["model"]["network"]
+THIRDS = {"in_channels": 5, "out_channels": 3, "num_halvings": 3}
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
@@ -155,6 +163,9 @@ def _condition(kind):
         ({"condition": _condition("class")}, "num_classes is 0"),
         ({"condition": {"kinds": ("superres",), "factor": 4}}, "set it to 2"),
         ({"condition": {"kinds": ("text",)}}, "networks.text.vocab_size is missing"),
+        ({**_labels(), "model": {"num_classes": 3, "network": {**UNET, "has_null": False}}}, "needs a null label"),
+        ({"condition": {"kinds": ("layout",), "networks": {"layout": {**TOKENS, "max_length": 7}}}}, "such as 5"),
+        ({"condition": {"kinds": ("semantic",), "networks": {"semantic": THIRDS}}}, "so set it to 1"),
         ({"data": {"image_size": 15}}, "15x15 do not divide by the first stage's 2; crop them, or pad them to 16x16"),
         ({"data": {"source": "latents:x"}, "condition": {"kinds": ("inpaint",)}}, "data of latents lack"),
         ({"latent": {"kind": "none", "first_stage": "x"}}, "give its kind"),

@@ -72,11 +72,7 @@ def test_going_on_needs_no_first_stage_and_changes_nothing_frozen(runs, tmp_path
     copy = tmp_path / "moved"
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("first_stage"))
     before = state(copy)["frozen"]
-    longer = dataclasses.replace(
-        config,
-        train=dataclasses.replace(config.train, num_steps=3),
-        latent=dataclasses.replace(config.latent, first_stage=None),
-    )
+    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, num_steps=3))
     assert train(longer, copy, tiny.patch_dataset(config)) == 3
     jax.tree.map(np.testing.assert_array_equal, before, state(copy)["frozen"])
 
@@ -93,7 +89,7 @@ def test_one_restore_is_enough_to_make_images_of_any_size(runs):
         assert (images.shape, images.dtype) == ((2, 16, 24, 3), np.uint8)
 
 
-def test_a_first_stage_of_another_kind_is_refused(runs):
+def test_a_first_stage_of_another_kind_is_refused(runs, tmp_path):
     folder = runs[0][1]
     for groups, message in (
         ({"latent": {"kind": "vq", "first_stage": folder, "network": None}}, "has kind = 'kl' and this config 'vq'"),
@@ -104,10 +100,10 @@ def test_a_first_stage_of_another_kind_is_refused(runs):
         ({"data": {"channels": 1}, "latent": {"first_stage": folder}}, "channels = 3 and this config 1"),
     ):
         with pytest.raises(UserError, match=message):
-            with_first_stage(tiny.ldm_config(**groups))
+            with_first_stage(tiny.ldm_config(**groups), tmp_path)
     with pytest.raises(UserError, match="not an autoencoder"):
-        with_first_stage(tiny.ldm_config(latent={"first_stage": runs[1][1]}))
-    taken = with_first_stage(tiny.ldm_config(latent={"first_stage": folder, "network": None}))
+        with_first_stage(tiny.ldm_config(latent={"first_stage": runs[1][1]}), tmp_path)
+    taken = with_first_stage(tiny.ldm_config(latent={"first_stage": folder, "network": None}), tmp_path)
     assert dict(taken.latent.network)["embed_dim"] == 3
 
 
@@ -145,3 +141,14 @@ def test_another_run_goes_on_with_weights_and_first_stage(runs, tmp_path):
     fine = tiny.ldm_config(data=images, train={"num_steps": 1})
     train(fine, tmp_path / "fine", tiny.patch_dataset(fine), init_from=folder)
     jax.tree.map(np.testing.assert_array_equal, state(tmp_path / "fine")["frozen"], state(folder)["frozen"])
+
+
+def test_a_first_stage_is_trained_once(runs, tmp_path):
+    """Neither a run that has begun nor one that takes over another's weights has another one."""
+    config, folder = runs[1]
+    config = dataclasses.replace(config, latent=dataclasses.replace(config.latent, first_stage=None))
+    assert [where for _, where in stages_of(config, folder)] == [folder]
+    assert len(stages_of(config, str(tmp_path / "new"), folder)) == 1
+    assert len(stages_of(config, str(tmp_path / "new"))) == 2
+    alike = dataclasses.replace(config.latent, network={**NETWORK, "mid_attention": True}, first_stage=runs[0][1])
+    with_first_stage(dataclasses.replace(config, latent=alike), tmp_path / "new")  # a default that is said
