@@ -33,13 +33,13 @@ def configs(scale: Scale) -> Mapping[str, Config]:
     patched = diffusion_config(scale, _FACTOR, size=size, model={"patch_size": 2})
     halves = diffusion_config(scale, _FACTOR, size=size, model={"patch_size": (2, 1)})
     shape = {name: network[name] for name in ("width", "channel_mult", "num_blocks")}
-    pdm = {"system": "pdm", "backbone": "pdm_unet", "network": {**shape, "learn_variance": False}, "patch_size": 2}
+    pdm = {"system": "pdm", "backbone": "pdm_unet", "network": {**shape, "head_dim": 32, "learn_variance": False}}
     own = {**shape, "channel_mult": network["channel_mult"][:1], "embed_dim": shape["width"]}
     collage = {"system": "patch_dm", "backbone": "patch_unet", "network": own, "patch_size": size // _FACTOR // 2}
     return {
         "LDM-4": base,
         "LDM-4, P = 2": patched,
-        "PDM of latents, P = 2": diffusion_config(scale, _FACTOR, size=size, model=pdm),
+        "PDM of latents, P = 2": diffusion_config(scale, _FACTOR, size=size, model={**pdm, "patch_size": 2}),
         "LDM-4 in halves, P = 2 and 1": dataclasses.replace(halves, split=SplitConfig(boundaries=_BOUNDARY)),
         "feature collage of latents": dataclasses.replace(
             diffusion_config(scale, _FACTOR, size=size, model=collage), loss=LossConfig("both", target="eps")
