@@ -5,7 +5,7 @@
   pdm train --config=configs/ldm/inpainting.py --workdir=runs/inpainting --config.data.source=folder:/data/places
   pdm sample --workdir=runs/inpainting --told=folder:/data/photos --num=4 --out=filled
   pdm train --config=configs/ldm/inpainting.py --workdir=runs/inpainting512 --init-from=runs/inpainting \\
-            --config.data.image_size=512                           (half an epoch of it: `w/ ft` of the paper's table 7)
+            --config.data.image_size=512 --config.train.num_steps=NUM         (half an epoch: `w/ ft` of table 7)
 
 Beside z_t lie the latents of the image around the hole and the mask. Holes are drawn as LaMa draws them.
 

@@ -3,7 +3,7 @@
   pdm train  --config=configs/ldm/landscapes.py --workdir=runs/landscapes --config.data.source=folder:/data/landscapes
   pdm sample --workdir=runs/landscapes --told=folder:/data/drawn --size=512x1024 --num=4 --out=landscapes
   pdm train  --config=configs/ldm/landscapes.py --workdir=runs/wide --init-from=runs/landscapes \\
-             --config.data.image_size=512 --config.train.num_steps=370000                  (the paper's figures 12, 23)
+             --config.data.image_size=512 --config.train.num_steps=10000                   (the paper's figures 12, 23)
 
 The map of one of 182 classes a pixel becomes 3 channels, halved to the latents' size and trained along, that lie
 beside z_t. Images and maps are cropped to 256x256 from a shorter side of 384. Maps lie in a folder `maps` beside

@@ -3,10 +3,12 @@
   pdm train  --config=configs/ldm/layout.py --workdir=runs/layout --config.data.source=folder:/data/openimages
   pdm sample --workdir=runs/layout --num=16 --out=layout.png                     (of layouts of its data; or --told=...)
   pdm train  --config=configs/ldm/layout.py --workdir=runs/coco --init-from=runs/layout \\
-             --config.data.source=folder:/data/coco               (the paper's best on COCO begins with OpenImages)
+             --config.data.source=folder:/data/coco --config.train.num_steps=NUM  (the paper's best on COCO begins so)
 
 Each box is three tokens, the class and two corners, of which 30 and two for the crop are read by a transformer of 16
 layers that is trained along. First stages are those of celebahq256.py; layouts lie beside images as .json files.
+The program leaves out images with fewer than 2 or more than 30 objects and boxes below 1e-4 of the image
+(`pdm_jax.data.layouts.select`); here what lies beside the images is taken as it is.
 
 Base: OpenImages on the latents 64x64x3 of vq-f4, the released layout2img-openimages256 (heads of 32 channels, where
 the paper says one head). Variant `coco`: from nothing on COCO and the latents 32x32x4 of vq-f8, as in the paper's
