@@ -130,6 +130,7 @@ def test_speeds_are_compared_with_the_first_model(run):
     assert found[0]["train speed-up"]["median"] == 1
 
 
+@pytest.mark.slow
 def test_latents_compute_less(run):
     found = {row["model"]: row for row in run("flops")["flops"]}
     assert len(found) == 4 + 4  # LDM-4 is in both

@@ -101,6 +101,7 @@ def collage():
     return make_system(tiny.ldm_config(model=model, latent=latent, loss={"kind": "both", "position_dropout": 0.5}))
 
 
+@pytest.mark.slow
 def test_features_of_latents_are_collaged(collage):
     assert collage.image_shape == (8, 8, 3)
     assert learns(collage)
