@@ -82,6 +82,7 @@ def read_ldm(file: Path, config: Config) -> tuple[Config, dict[str, Any]]:
     """The config, with its first stage's settings, and the weights of the system ldm, or of autoencoder."""
     from pdm_jax.diffusion import make_process
     from pdm_jax.interop import ldm, state_dicts
+    from pdm_jax.pipelines.told import open_tokenizer
     from pdm_jax.systems.conditions import NULL_TOKENS, make_conditions
     from pdm_jax.systems.latent import FIRST_STAGE, SCALE, make_space
     from pdm_jax.systems.ldm import NETWORK, make_network
@@ -101,7 +102,7 @@ def read_ldm(file: Path, config: Config) -> tuple[Config, dict[str, Any]]:
     )
     frozen = {FIRST_STAGE: weights.first_stage, SCALE: _scale(weights.scale, config.latent.scale)}
     if "text" in conditions.kinds:
-        frozen[NULL_TOKENS] = _null_tokens(config)
+        frozen[NULL_TOKENS] = open_tokenizer(config)("")
     return config, {"params": {NETWORK: weights.params}, "ema": {NETWORK: weights.ema}, "frozen": frozen}
 
 
@@ -145,18 +146,6 @@ def _scale(found: float | None, wanted: float | None) -> np.float32:
             "takes the file's"
         )
     return np.float32(wanted if found is None else found)
-
-
-def _null_tokens(config: Config) -> np.ndarray:
-    from pdm_jax.data.tokenizer import load_tokenizer
-
-    if config.condition.tokenizer is None:
-        raise UserError(
-            "config.condition.tokenizer is not set, and files of ldm hold no tokeniser; give the tokenizer.json of the "
-            "captions that the model was trained on, for released models that of bert-base-uncased"
-        )
-    settings = config.condition.networks["text"]
-    return load_tokenizer(config.condition.tokenizer, settings["max_length"], settings["vocab_size"])("")
 
 
 def _norm_eps() -> dict[str, Any]:

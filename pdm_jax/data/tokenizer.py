@@ -42,6 +42,10 @@ class Tokenizer:
         """The tokens int32 [max_length] of a text."""
         return np.array(self._tokenizer.encode(text).ids, np.int32)
 
+    def cuts(self, text: str) -> bool:
+        """Whether a text has more tokens than a row holds."""
+        return bool(self._tokenizer.encode(text).overflowing)
+
     def texts(self, tokens: np.ndarray) -> list[str]:
         """What rows of tokens (B, max_length) say, nearly: case and spacing are as the tokeniser leaves them."""
         return self._tokenizer.decode_batch(tokens.tolist())

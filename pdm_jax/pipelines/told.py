@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,11 @@ from pdm_jax.config import Config
 from pdm_jax.data import Dataset
 from pdm_jax.errors import UserError
 from pdm_jax.systems import System
+
+if TYPE_CHECKING:
+    from pdm_jax.data.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.json"  # in the workdir of a model that reads text
 _OTHERWISE = ("label", "code")  # told by numbers of classes, and by a prior or a table
@@ -46,16 +53,33 @@ def with_kept_tokenizer(config: Config, workdir: str | Path) -> Config:
     return dataclasses.replace(config, condition=dataclasses.replace(config.condition, tokenizer=str(kept)))
 
 
+def open_tokenizer(config: Config) -> Tokenizer:
+    """The tokeniser of a config's captions.
+
+    Raises:
+      UserError: none is given, it cannot be read, or it has another number of tokens than the network.
+    """
+    from pdm_jax.data.tokenizer import load_tokenizer
+
+    settings = config.condition.networks["text"]
+    if config.condition.tokenizer is None:
+        raise UserError(
+            "config.condition.tokenizer is not set; give the tokenizer.json of the captions that the model reads, for "
+            "released models that of bert-base-uncased"
+        )
+    return load_tokenizer(config.condition.tokenizer, settings["max_length"], settings["vocab_size"])
+
+
 def tokens_of(prompts: Sequence[str], config: Config, workdir: str | Path, num: int) -> np.ndarray:
-    """The tokens (num, L) of prompts, which are gone round.
+    """The tokens (num, L) of prompts, which are gone round; says which of them are longer than the model reads.
 
     Raises:
       UserError: the model reads no text, or its tokeniser is gone.
     """
-    from pdm_jax.data.tokenizer import load_tokenizer
-
     if "text" not in config.condition.kinds:
         raise UserError(f"--prompt is for models that read text; {workdir} holds one that does not")
-    text, condition = config.condition.networks["text"], with_kept_tokenizer(config, workdir).condition
-    tokenizer = load_tokenizer(condition.tokenizer, text["max_length"], text["vocab_size"])
+    tokenizer = open_tokenizer(with_kept_tokenizer(config, workdir))
+    for prompt in prompts:
+        if tokenizer.cuts(prompt):
+            logger.warning("the model reads %d tokens; what lies beyond is cut: %s", tokenizer.max_length, prompt)
     return np.stack([tokenizer(prompts[i % len(prompts)]) for i in range(num)])

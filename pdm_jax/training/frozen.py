@@ -23,6 +23,7 @@ from pdm_jax.networks import Autoencoder
 from pdm_jax.parallel import gathered, on_mesh, replicated
 from pdm_jax.pipelines.encode import check_latents
 from pdm_jax.pipelines.restore import read_config
+from pdm_jax.pipelines.told import open_tokenizer
 from pdm_jax.systems import System, make_system
 from pdm_jax.systems.autoencoder import PERCEPTUAL
 from pdm_jax.systems.conditions import NULL_TOKENS
@@ -33,7 +34,7 @@ from pdm_jax.types import Array, Params
 logger = logging.getLogger(__name__)
 
 
-def with_first_stage(config: Config, workdir: str | Path, init_from: str | None = None) -> Config:
+def with_first_stage(config: Config, workdir: str | Path | None = None, init_from: str | None = None) -> Config:
     """The config with the settings of its first stage, where it says none of its own.
 
     The first stage is that of the run in the workdir if it has begun, else of the run whose weights are taken over,
@@ -43,7 +44,7 @@ def with_first_stage(config: Config, workdir: str | Path, init_from: str | None 
       UserError: that run has no first stage, or another one than the config describes.
     """
     latent = config.latent
-    source = workdir if begun(workdir) else init_from or latent.first_stage
+    source = workdir if workdir is not None and begun(workdir) else init_from or latent.first_stage
     if latent.kind == "none" or source is None or config.model.system == "autoencoder":
         return config
     found = _config_of(source)
@@ -100,7 +101,7 @@ def make_frozen(
             frozen[FIRST_STAGE] = _first_stage(config, like[FIRST_STAGE])
             check_latents(dataset, frozen[FIRST_STAGE])
         if NULL_TOKENS in like:
-            frozen[NULL_TOKENS] = _placed(_null_tokens(config), like[NULL_TOKENS])
+            frozen[NULL_TOKENS] = _placed(open_tokenizer(config)(""), like[NULL_TOKENS])
         if PERCEPTUAL in like:
             frozen[PERCEPTUAL] = jax.tree.map(_placed, _perceptual(config), like[PERCEPTUAL])
         if SCALE in like:
@@ -173,15 +174,6 @@ def _scale(config: Config, system: System, frozen: Params, dataset: Dataset, mes
     found = float(run(frozen, batch, np.arange(config.data.batch_size, dtype=np.int32)))
     logger.info("latents of the first batch deviate by %.4f; they are multiplied by %.4f", found, 1 / found)
     return 1 / found
-
-
-def _null_tokens(config: Config) -> np.ndarray:
-    from pdm_jax.data.tokenizer import load_tokenizer
-
-    settings = config.condition.networks["text"]
-    if config.condition.tokenizer is None:
-        raise UserError("config.condition.tokenizer is not set; give a tokenizer.json")
-    return load_tokenizer(config.condition.tokenizer, settings["max_length"], settings["vocab_size"])("")
 
 
 def _perceptual(config: Config) -> Params:

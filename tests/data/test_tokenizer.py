@@ -75,3 +75,10 @@ def test_mistakes(trained, tmp_path):
         train_tokenizer([" ", ""], 90)
     with pytest.raises(UserError, match=r"need \d+ tokens for their letters alone; a vocabulary of 10 is too small"):
         train_tokenizer(_TEXTS, 10)
+
+
+def test_texts_that_are_cut_are_known():
+    tokenizer = train_tokenizer(["a red cat"], 40, 5)
+    assert not tokenizer.cuts("a red cat")
+    assert tokenizer.cuts("a red red cat")
+    assert len(tokenizer("a red red cat")) == 5
