@@ -24,6 +24,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--size", type=image_size, metavar="HxW", help="latent diffusion: size of images (default: as trained)"
     )
+    parser.add_argument(
+        "--compare", metavar="FILE", help="latent diffusion: a grid.png of the images beside what they were told"
+    )
     add_sampling_arguments(parser)
     add_running_arguments(parser)
     parser.set_defaults(run=run)
@@ -38,19 +41,28 @@ def run(args: argparse.Namespace) -> int:
 
     from pdm_jax.cli.output import check_output, write_images
     from pdm_jax.cli.sampling import open_sampling
+    from pdm_jax.cli.showing import beside_told, check_shown
     from pdm_jax.errors import UserError
 
     if args.num < 1:
         raise UserError(f"--num is {args.num}; expected at least 1")
     sampling, out = open_sampling(args), Path(args.out)
     check_output(out)
+    if args.compare:
+        check_shown(sampling.model.system.told)
+        check_output(Path(args.compare))
     begin, images = time.perf_counter(), []
     with tqdm(total=args.num, unit="image", dynamic_ncols=True, disable=jax.process_index() != 0) as bar:
         for batch in sampling.images(args.num):
             images.append(batch)
             bar.update(len(batch))
     if jax.process_index() == 0:
-        write_images(out, np.concatenate(images), sampling.labels(args.num))
+        images = np.concatenate(images)
+        write_images(out, images, sampling.labels(args.num))
+        if args.compare:
+            source = args.told or sampling.config.data.source
+            pairs = beside_told(sampling.told(args.num), images, sampling.config, source)
+            write_images(Path(args.compare), pairs, None)
         seconds = time.perf_counter() - begin
         print(
             f"{out}: {args.num} images of checkpoint {sampling.model.step}, "
