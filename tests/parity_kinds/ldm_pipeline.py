@@ -129,7 +129,7 @@ def _samples(meta: Mapping[str, Any], model: Model, io: Mapping[str, Array]) -> 
             timesteps(config.steps, system.process.num_steps),
             system.cond(params, model.told, io["x_T"].shape),
         )
-        denoiser, options = wrapped(system, params, config), {"last_alpha": config.last_alpha}
+        denoiser, options = wrapped(system, params, config, cond), {"last_alpha": config.last_alpha}
         return sample(denoiser, system.process, make_sampler(config), steps, io["x_T"], keys, cond, **options).final
 
     return {
