@@ -9,7 +9,7 @@ with w = 2. The paper's first stages also have a critic and a perceptual term, w
 
 Variant `smoke`: two steps of narrow networks each.
 
-Cost: about 7 minutes on 2 free CPU cores; U-Net and classes 4,133,060 parameters, autoencoder 731,589.
+Cost: about 6 minutes on 2 free CPU cores; U-Net and classes 4,133,060 parameters, autoencoder 731,589.
 Expected: losses about 100 (autoencoder) and 0.29 at the end; all of 192 samples were read as the digit that was asked
 for by an SVC trained on the real digits (`benchmarks/quickstart.py`).
 """
