@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from pdm_jax.cli.config_files import separate_overrides
 from pdm_jax.cli.running import describe_nan, leave_if_failed
-from pdm_jax.cli.status import FAILED, INTERRUPTED, MISTAKE
+from pdm_jax.cli.status import DONE, FAILED, INTERRUPTED, MISTAKE
 from pdm_jax.errors import UserError
 from pdm_jax.machine import pass_over_absent_tpu
 
@@ -49,6 +49,9 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("pdm: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit complains again
+        return DONE
     except Exception:
         traceback.print_exc()
         return FAILED
