@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         check_shown(sampling.model.system.told)
         check_output(Path(args.compare))
-    begin, images = time.perf_counter(), []
+    begin, images, told = time.perf_counter(), [], sampling.told(args.num)
     with tqdm(total=args.num, unit="image", dynamic_ncols=True, disable=jax.process_index() != 0) as bar:
-        for batch in sampling.images(args.num):
+        for batch in sampling.images(args.num, told=told):
             images.append(batch)
             bar.update(len(batch))
     if jax.process_index() == 0:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         write_images(out, images, sampling.labels(args.num))
         if args.compare:
             source = args.told or sampling.config.data.source
-            pairs = beside_told(sampling.told(args.num), images, sampling.config, source)
+            pairs = beside_told(told, images, sampling.config, source)
             write_images(Path(args.compare), pairs, None)
         seconds = time.perf_counter() - begin
         print(

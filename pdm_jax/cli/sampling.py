@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,9 +80,9 @@ class Sampling:
         told = tell(system, labels, num, codes) | self.guidance.told(args.labels, num)
         return told | conditions(args, self.config, system, num)
 
-    def images(self, num: int, first: int = 0) -> Iterator[np.ndarray]:
-        """Images `first` to num - 1 in batches (b, H, W, C) uint8."""
-        told, batch_size = self.told(num), self._args.batch_size
+    def images(self, num: int, first: int = 0, told: Mapping[str, np.ndarray] | None = None) -> Iterator[np.ndarray]:
+        """Images `first` to num - 1 in batches (b, H, W, C) uint8; `told` is that of `told(num)`, if it is there."""
+        told, batch_size = self.told(num) if told is None else told, self._args.batch_size
         return generate(
             self._run, self.model.params, self._args.seed, num, told, self.mesh, batch_size=batch_size, first=first
         )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 
 import numpy as np
 
 from pdm_jax.config import Config
-from pdm_jax.data.layout_pictures import draw_layout
+from pdm_jax.data.layout_pictures import color_of, draw_layout
 from pdm_jax.data.sources.opening import open_source
 from pdm_jax.errors import UserError
 from pdm_jax.systems.conditions import task_inputs
 
 _GREY = 128  # of holes
 _SHOWN = ("layout", "map", "low", "mask")
-_GOLDEN = 0.618034  # steps of it around the circle of hues keep any number of classes apart
 
 
 def check_shown(told: Mapping[str, object]) -> None:
@@ -48,5 +46,4 @@ def beside_told(told: Mapping[str, np.ndarray], images: np.ndarray, config: Conf
 
 def _palette() -> np.ndarray:
     """Colours (256, 3) uint8 of classes; 0 is black."""
-    colours = [colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.7, 0.9) for number in range(256)]
-    return (255 * np.array([(0, 0, 0), *colours[1:]])).round().astype(np.uint8)
+    return np.array([(0, 0, 0), *map(color_of, range(1, 256))], np.uint8)

@@ -33,7 +33,7 @@ def draw_layout(
     if window != WHOLE:
         draw.rectangle(_pixels(window, size), outline="silver", width=line)
     for thing in sorted(objects, key=lambda thing: -thing.box[2] * thing.box[3]):
-        box, color = _pixels(thing.box, size), _color(thing.number)
+        box, color = _pixels(thing.box, size), color_of(thing.number)
         draw.rectangle(box, outline=color, width=line)
         draw.text((box[0] + line + 1, box[1] + line), _text(thing, names), fill=color, font=font)
     return np.asarray(picture)
@@ -47,7 +47,8 @@ def _pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return x0, y0, max(x0, round(right * (width - 1))), max(y0, round(bottom * (height - 1)))
 
 
-def _color(number: int) -> tuple[int, int, int]:
+def color_of(number: int) -> tuple[int, int, int]:
+    """The colour of a class, the same in every picture."""
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.9, 0.7))
 
 

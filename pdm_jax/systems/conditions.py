@@ -133,11 +133,10 @@ class Conditions:
         label, context = cond.label, cond.context
         if label is not None:
             label = jnp.full_like(label, self.config.model.num_classes)
-        if self.read == "class":
+        if self.read is not None:
             nothing = {"label": jnp.full((1,), self.config.model.num_classes, jnp.int32)}
-            context = jnp.broadcast_to(self._context(params, nothing), context.shape)
-        elif self.read is not None:
-            nothing = {_TOKENS[self.read]: self._null_tokens(params)[None]}
+            if name := _TOKENS.get(self.read):
+                nothing = {name: self._null_tokens(params)[None]}
             context = jnp.broadcast_to(self._context(params, nothing), context.shape)
         return dataclasses.replace(cond, label=label, context=context)
 

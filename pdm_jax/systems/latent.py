@@ -13,8 +13,10 @@ from pdm_jax import rng
 from pdm_jax.config import Config, LatentConfig
 from pdm_jax.errors import UserError
 from pdm_jax.networks import Autoencoder, define
+from pdm_jax.networks.autoencoder import draw
 from pdm_jax.networks.functional import Definition
 from pdm_jax.ops.images import to_float
+from pdm_jax.ops.tiling import apply_tiled
 from pdm_jax.systems.base import check_arguments, check_dtype
 from pdm_jax.systems.space import Space
 from pdm_jax.types import Array, Params
@@ -65,16 +67,12 @@ class LatentSpace(Space):
         if not self.stochastic:
             return moments
         mean, log_variance = jnp.split(moments, 2, axis=-1)
-        if keys is None:
-            return mean
-        return mean + jnp.exp(0.5 * log_variance) * rng.normal_each(keys, mean.shape[1:])
+        return mean if keys is None else draw(mean, log_variance, rng.normal_each(keys, mean.shape[1:]))
 
     def decode(self, params: Params, z: Array, tile: int | None = None) -> Array:
         stage, z = self.definition.bind(params[FIRST_STAGE]), z / params[SCALE]
         if tile is None or max(z.shape[1:3]) <= tile:
             return stage.decode(z)
-        from pdm_jax.ops.tiling import apply_tiled
-
         return apply_tiled(stage.decode, z, tile, tile // 2, scale=self.factor)
 
 

@@ -16,6 +16,7 @@ from pdm_jax.networks.functional import Definition
 from pdm_jax.ops.collage import collage, cut, join, shifted_positions
 from pdm_jax.ops.images import to_float
 from pdm_jax.systems.base import Loss
+from pdm_jax.systems.diffusion_loss import dropped_labels
 from pdm_jax.systems.space import Space
 from pdm_jax.types import Array, Cond, Params
 
@@ -170,8 +171,7 @@ def _cond(config: Config, params: Params, batch: Mapping[str, Array], keys: Arra
         code = batch["code"] if "code" in batch else encode(params, batch)
         code = code * (1 - _dropped(keys, "code", loss.code_dropout))[:, None]
     if config.model.num_classes:
-        dropped = rng.bernoulli_each(rng.stream_each(keys, "label"), loss.label_dropout)
-        label = jnp.where(dropped, config.model.num_classes, batch["label"])
+        label = dropped_labels(batch, keys, config)
     return Cond(label=label, code=code, position=position)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -87,8 +86,7 @@ def train(
         for each in chosen:
             weights = _first_weights(each, parts, config, workdir, init_from, dataset)
             system = systems[each.name]
-            frozen = functools.partial(make_frozen, each.config, system, dataset, init_from=init_from)
-            step = _train_part(each, system, config, workdir, dataset, stop, weights, frozen, force_config, profile)
+            step = _train_part(each, system, config, workdir, dataset, stop, weights, init_from, force_config, profile)
             if step < each.config.train.num_steps:
                 break
     return step
@@ -128,7 +126,7 @@ def _train_part(
     dataset: Dataset,
     stop: StopSignal,
     weights: Callable[[Params], Params],
-    make_frozen: Callable[..., Callable[[Params], Params]],
+    init_from: str | None,
     force_config: bool,
     profile: tuple[int, int] | None,
 ) -> int:
@@ -142,7 +140,7 @@ def _train_part(
     measure = make_measure(part, system, mesh, dataset, folder)
     with Checkpoints(workdir, config.checkpoint, part=part.name) as checkpoints:
         batches = iter(dataset)
-        frozen = make_frozen(mesh=mesh)
+        frozen = make_frozen(config, system, dataset, mesh, init_from)
         position = begin(part, plan, checkpoints, batches, weights=weights, frozen=frozen, force_config=force_config)
         with disk_errors(workdir):
             folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from pdm_jax.data import Dataset
 from pdm_jax.ops.images import grid, to_uint8
 from pdm_jax.parallel import replicated
 from pdm_jax.pipelines.generate import choose_labels, generate, make_generate
+from pdm_jax.pipelines.told import of_data
 from pdm_jax.systems import Part, System
 from pdm_jax.types import Params
 
@@ -33,12 +34,12 @@ def make_preview(part: Part, system: System, mesh: Mesh, dataset: Dataset) -> Pr
     is_noisiest = part.stop == system.process.num_steps
     labels = choose_labels("cycle", num, system.num_classes)
     encode = None if system.codes is None else jax.jit(system.codes, out_shardings=replicated(mesh))
-    (begins,), of_data = system.space.inputs, set(system.told) - {"label", "code"}
+    (begins,), of_records = system.space.inputs, of_data(system)
 
     def preview(params: Params) -> np.ndarray:
-        batch = {} if is_noisiest and encode is None and not of_data else _first_images(dataset, num)
+        batch = {} if is_noisiest and encode is None and not of_records else _first_images(dataset, num)
         images, shown = (None, labels) if is_noisiest else (batch[begins], batch.get("label"))
-        told = {name: batch[name] for name in of_data} | ({"label": shown} if system.num_classes else {})
+        told = {name: batch[name] for name in of_records} | ({"label": shown} if system.num_classes else {})
         if encode is not None:
             told["code"] = np.asarray(encode(params, {"image": batch["image"], "index": batch["index"]}))
         batches = generate(run, params, config.seed, num, told, mesh, batch_size=num, images=images)
