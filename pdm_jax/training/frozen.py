@@ -28,6 +28,7 @@ from pdm_jax.systems import System, make_system
 from pdm_jax.systems.autoencoder import PERCEPTUAL
 from pdm_jax.systems.conditions import NULL_TOKENS
 from pdm_jax.systems.latent import FIRST_STAGE, SCALE
+from pdm_jax.training.resume import restored_as
 from pdm_jax.training.step import put
 from pdm_jax.types import Array, Params
 
@@ -94,7 +95,7 @@ def make_frozen(
     def load(like: Params) -> Params:
         frozen = dict(like)
         if FIRST_STAGE in like and init_from is not None:
-            frozen = _restored(init_from, {"frozen": like})["frozen"]
+            frozen = restored_as(init_from, {"frozen": like})["frozen"]
             check_latents(dataset, frozen[FIRST_STAGE])
             return frozen
         if FIRST_STAGE in like:
@@ -139,20 +140,8 @@ def _first_stage(config: Config, like: Params) -> Params:
         )
     # The critic is read too, onto the host, since a checkpoint's groups are compared as a whole.
     shapes = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), make_system(_config_of(path)).shapes)
-    return _restored(path, {"ema": {**shapes, FIRST_STAGE: like}})["ema"][FIRST_STAGE]
-
-
-def _restored(path: str, like: Params) -> Params:
-    """Groups of a workdir's checkpoint, laid out as these arrays, on devices or on the host."""
-
-    def template(x: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct | np.ndarray:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x
-
-    root, part, step = locate(path)
-    with Checkpoints(root, part=part or (parts_in(root) or [""])[0]) as checkpoints:
-        restored = checkpoints.restore(jax.tree.map(template, like), step=step, partial=True)
-    logger.info("first stage: %s, step %d", path, restored.step)
-    return restored.state
+    logger.info("first stage: the averaged weights of %s", path)
+    return restored_as(path, {"ema": {**shapes, FIRST_STAGE: like}})["ema"][FIRST_STAGE]
 
 
 def _scale(config: Config, system: System, frozen: Params, dataset: Dataset, mesh: Mesh) -> float:

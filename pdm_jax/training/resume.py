@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pdm_jax.checkpoints import Checkpoints, locate
+from pdm_jax.checkpoints import Checkpoints, locate, parts_in
 from pdm_jax.config import Config, EmaConfig, differences, read
 from pdm_jax.errors import UserError
 from pdm_jax.networks import count_params
@@ -84,12 +84,23 @@ def check_config(checkpoints: Checkpoints, part: Part, *, force: bool) -> None:
 
 def load_weights(path: str, like: Params) -> Params:
     """The averaged weights of a workdir, or of one of its checkpoints, laid out as these arrays."""
-    workdir, part, step = locate(path)
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-    with Checkpoints(workdir, part=part) as checkpoints:
-        weights = checkpoints.restore({"ema": shapes}, step=step, partial=True).state["ema"]
+    weights = restored_as(path, {"ema": like})["ema"]
     logger.info("starting from the weights of %s", path)
     return weights
+
+
+def restored_as(path: str, like: Params) -> Params:
+    """Parts of the state in a workdir, or in one of its checkpoints, laid out as these arrays, on devices or the host.
+
+    Of a split model it is the first part's.
+    """
+
+    def template(x: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct | np.ndarray:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x
+
+    workdir, part, step = locate(path)
+    with Checkpoints(workdir, part=part or (parts_in(workdir) or [""])[0]) as checkpoints:
+        return checkpoints.restore(jax.tree.map(template, like), step=step, partial=True).state
 
 
 def warm_weights(workdir: Path, before: Part, part: Part, initial: Params) -> Params:
